@@ -1,0 +1,104 @@
+//! Makes every identifier and secret: readable prefix, then time-ordered or random characters.
+
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use uuid::Uuid;
+
+/// A license's id, `lic_…`: sorts by time of issue.
+#[must_use]
+pub fn license() -> String {
+    ordered("lic_")
+}
+
+/// A realtime session's id, `gws_…`: sorts by time of start. Not the provider's `sess_…`.
+#[must_use]
+pub fn session() -> String {
+    ordered("gws_")
+}
+
+/// A budget's id, `bud_…`.
+#[must_use]
+pub fn budget() -> String {
+    ordered("bud_")
+}
+
+/// An audit entry's id, `aud_…`.
+#[must_use]
+pub fn audit() -> String {
+    ordered("aud_")
+}
+
+/// A token's `jti`.
+#[must_use]
+pub fn token() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// A request's id, sent as `x-request-id`.
+#[must_use]
+pub fn request() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// This process's id among the instances on one store.
+#[must_use]
+pub fn instance() -> String {
+    ordered("ins_")
+}
+
+/// The id of an event made by the gateway: `event_gw_…`.
+#[must_use]
+pub fn event() -> String {
+    format!("event_gw_{}", random(21))
+}
+
+/// A new API key `sk-lt-<public id>-<secret>` and its public id. The secret has 190 bits.
+#[must_use]
+pub fn api_key() -> (String, String) {
+    let public_id = random(12);
+    let key = format!("sk-lt-{public_id}-{}", random(32));
+    (public_id, key)
+}
+
+/// The public id of something shaped like our API keys.
+#[must_use]
+pub fn public_id_of(key: &str) -> Option<&str> {
+    let (public_id, secret) = key.strip_prefix("sk-lt-")?.split_once('-')?;
+    let sane = |part: &str| (8..=64).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (sane(public_id) && sane(secret)).then_some(public_id)
+}
+
+/// A browser's one-time ticket.
+#[must_use]
+pub fn ticket() -> String {
+    format!("tkt_{}", random(32))
+}
+
+/// `length` random letters and digits from the operating system's generator (seeded ChaCha).
+#[must_use]
+pub fn random(length: usize) -> String {
+    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+}
+
+fn ordered(prefix: &str) -> String {
+    format!("{prefix}{}", Uuid::now_v7().simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_carries_its_public_id() {
+        let (public_id, key) = api_key();
+        assert_eq!(public_id_of(&key), Some(public_id.as_str()));
+        assert_eq!(public_id_of("sk-0123456789abcdef"), None);
+        assert_eq!(public_id_of("sk-lt-short-x"), None);
+    }
+
+    #[test]
+    fn ids_sort_by_time() {
+        let (first, second) = (license(), license());
+        assert!(first < second, "{first} {second}");
+    }
+}

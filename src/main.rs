@@ -1,0 +1,2 @@
+//! The `livetranslate` program.
+fn main() {}

@@ -1,0 +1,177 @@
+//! The one door: a pool of connections to whichever store DATABASE_URL names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection as _, PgConnection, SqliteConnection};
+
+use super::backend::AnyConnection;
+use crate::error::Error;
+
+/// Where the store is, read from DATABASE_URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A libpq URL.
+    Postgres(String),
+    /// A database file.
+    Sqlite(PathBuf),
+}
+
+impl Location {
+    /// Reads `postgres://…`, `postgresql://…`, `sqlite://relative`, `sqlite:///relative`,
+    /// `sqlite:////absolute` or a bare path.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for another scheme or an empty path, with what to write instead.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(url.to_owned()));
+        }
+        let path = match url.split_once("://") {
+            None => url,
+            Some(("sqlite", rest)) => rest.strip_prefix('/').unwrap_or(rest),
+            Some((scheme, _)) => {
+                return Err(Error::field(
+                    "DATABASE_URL",
+                    format!("DATABASE_URL has the scheme `{scheme}`; use postgres://… or sqlite://path"),
+                ));
+            }
+        };
+        if path.is_empty() {
+            return Err(Error::field(
+                "DATABASE_URL",
+                "DATABASE_URL names no file; write e.g. sqlite://data/central.db",
+            ));
+        }
+        Ok(Self::Sqlite(PathBuf::from(path)))
+    }
+}
+
+/// The store: cheap to clone, shared by all threads.
+#[derive(Clone)]
+pub struct Store {
+    pool: r2d2::Pool<Dialer>,
+}
+
+impl Store {
+    /// Connects (and makes the SQLite file's folder). Blocks; run it at start.
+    ///
+    /// # Errors
+    /// `StorageUnavailable` when no connection can be made within 10 s.
+    pub fn open(location: Location) -> Result<Self, Error> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        if let Location::Sqlite(path) = &location
+            && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Error::storage(format!("can't create {}: {error}", folder.display())))?;
+        }
+        let pool = r2d2::Pool::builder()
+            .max_size(8)
+            .min_idle(Some(1))
+            .connection_timeout(PATIENCE)
+            .test_on_check_out(false)
+            .build(Dialer { location })
+            .map_err(Error::storage)?;
+        Ok(Self { pool })
+    }
+
+    /// Runs a query function on a blocking thread: the only way into the store from async code.
+    ///
+    /// # Errors
+    /// `StorageUnavailable` when no connection is free in time or the store fails; what `query` returns otherwise.
+    pub async fn run<T, F>(&self, query: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConnection) -> Result<T, Error> + Send + 'static,
+    {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.run_blocking(query)).await.map_err(Error::internal)?
+    }
+
+    /// The same for callers that may block: start-up and commands.
+    ///
+    /// # Errors
+    /// As [`Store::run`].
+    pub fn run_blocking<T>(&self, query: impl FnOnce(&mut AnyConnection) -> Result<T, Error>) -> Result<T, Error> {
+        let mut connection = self.pool.get().map_err(Error::storage)?;
+        query(&mut connection)
+    }
+}
+
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::DatabaseErrorKind::{ForeignKeyViolation, UniqueViolation};
+        match error {
+            diesel::result::Error::DatabaseError(UniqueViolation | ForeignKeyViolation, _) => {
+                Self::Conflict("it exists already, or something still refers to it".to_owned())
+            }
+            other => Self::storage(other),
+        }
+    }
+}
+
+/// Makes and checks connections for the pool.
+struct Dialer {
+    location: Location,
+}
+
+impl r2d2::ManageConnection for Dialer {
+    type Connection = AnyConnection;
+    type Error = Error;
+
+    fn connect(&self) -> Result<AnyConnection, Error> {
+        match &self.location {
+            Location::Postgres(url) => {
+                let mut connection = PgConnection::establish(url).map_err(Error::storage)?;
+                connection.batch_execute("SET statement_timeout = '30s'; SET client_min_messages = 'warning'")?;
+                Ok(AnyConnection::Postgres(connection))
+            }
+            Location::Sqlite(path) => {
+                let mut connection = SqliteConnection::establish(&path.to_string_lossy()).map_err(Error::storage)?;
+                // NORMAL would let the last commits go at a power cut; usage must survive it.
+                connection.batch_execute(
+                    "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                     PRAGMA foreign_keys = ON;",
+                )?;
+                Ok(AnyConnection::Sqlite(connection))
+            }
+        }
+    }
+
+    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Error> {
+        connection.batch_execute("SELECT 1")?;
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut AnyConnection) -> bool {
+        use diesel::connection::TransactionManager as _;
+        use diesel::r2d2::R2D2Connection as _;
+        std::thread::panicking()
+            || connection.is_broken()
+            || <AnyConnection as diesel::Connection>::TransactionManager::is_broken_transaction_manager(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn database_urls() {
+        let sqlite = |path: &str| Location::Sqlite(PathBuf::from(path));
+        for (url, expected) in [
+            ("sqlite://data/central.db", sqlite("data/central.db")),
+            ("sqlite:///data/central.db", sqlite("data/central.db")),
+            ("sqlite:///./x.db", sqlite("./x.db")),
+            ("sqlite:////var/lib/x.db", sqlite("/var/lib/x.db")),
+            ("/var/lib/x.db", sqlite("/var/lib/x.db")),
+            ("postgres://u@h/d", Location::Postgres("postgres://u@h/d".into())),
+        ] {
+            assert_eq!(Location::parse(url).unwrap(), expected, "{url}");
+        }
+        assert!(Location::parse("mysql://h/d").is_err());
+        assert!(Location::parse("sqlite://").is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! The tables as diesel sees them, for both backends; `migrations/` explains the columns.
+#![expect(missing_docs, reason = "diesel's macros generate undocumented items; migrations/ documents the columns")]
+
+diesel::table! {
+    licenses (id) {
+        id -> Text,
+        token_id -> Text,
+        plan -> Nullable<Text>,
+        label -> Nullable<Text>,
+        status -> Text,
+        scopes -> Text,
+        models -> Text,
+        allowed_ips -> Text,
+        limits -> Text,
+        metadata -> Text,
+        max_sessions -> Nullable<BigInt>,
+        max_session_seconds -> Nullable<BigInt>,
+        created_at_us -> BigInt,
+        updated_at_us -> BigInt,
+        expires_at_us -> Nullable<BigInt>,
+        expires_after_first_use_us -> Nullable<BigInt>,
+        first_used_at_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> Text,
+        license_id -> Text,
+        secret_hash -> Text,
+        label -> Nullable<Text>,
+        status -> Text,
+        created_at_us -> BigInt,
+        updated_at_us -> BigInt,
+        expires_at_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    budgets (id) {
+        id -> Text,
+        license_id -> Text,
+        unit -> Text,
+        window_span -> Text,
+        window_mode -> Text,
+        tz -> Text,
+        limit_units -> BigInt,
+        used_units -> BigInt,
+        reserved_units -> BigInt,
+        period_start_us -> BigInt,
+        period_end_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Text,
+        license_id -> Text,
+        key_id -> Nullable<Text>,
+        model -> Text,
+        instance_id -> Text,
+        status -> Text,
+        end_reason -> Nullable<Text>,
+        started_at_us -> BigInt,
+        ended_at_us -> Nullable<BigInt>,
+        booked_samples -> BigInt,
+        leased_samples -> BigInt,
+        recorded_samples -> BigInt,
+        booked_input_tokens -> BigInt,
+        booked_output_tokens -> BigInt,
+        recorded_input_tokens -> BigInt,
+        recorded_output_tokens -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_events (session_id, mark_samples, mark_tokens) {
+        session_id -> Text,
+        mark_samples -> BigInt,
+        mark_tokens -> BigInt,
+        license_id -> Text,
+        key_id -> Nullable<Text>,
+        model -> Text,
+        samples -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        occurred_at_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    tickets (secret_hash) {
+        secret_hash -> Text,
+        license_id -> Text,
+        key_id -> Nullable<Text>,
+        expires_at_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    audit_log (id) {
+        id -> Text,
+        occurred_at_us -> BigInt,
+        actor -> Text,
+        action -> Text,
+        subject -> Text,
+        detail -> Text,
+        request_id -> Text,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (id) {
+        id -> Text,
+        body_hash -> Text,
+        subject -> Text,
+        created_at_us -> BigInt,
+    }
+}
+
+diesel::joinable!(api_keys -> licenses (license_id));
+diesel::allow_tables_to_appear_in_same_query!(
+    licenses,
+    api_keys,
+    budgets,
+    sessions,
+    usage_events,
+    tickets,
+    audit_log,
+    idempotency_keys
+);
