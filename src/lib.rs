@@ -17,9 +17,12 @@
 //! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`license`]: what is signed |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod gateway;
 pub mod ids;
 pub mod metrics;
+pub mod session;
 pub mod store;

@@ -1,0 +1,58 @@
+//! An error on its way out: status, JSON body, `retry-after`, and the cause into the log, once.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+use crate::clock;
+use crate::error::Error;
+
+/// What handlers return instead of an answer. The request id joins the body in [`super::answer`].
+#[derive(Debug)]
+pub struct Refusal(pub Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = HttpResponse::build(self.status_code());
+        if let Some(seconds) = self.0.retry_after_seconds(clock::now()) {
+            answer.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if matches!(self.0, Error::InsufficientQuota { .. }) {
+            answer.insert_header(("x-should-retry", "false"));
+        }
+        answer.finish()
+    }
+}
+
+/// The JSON body of §7 for OpenAI paths, realtime refusals and the admin API.
+#[must_use]
+pub fn body(error: &Error, request_id: &str) -> serde_json::Value {
+    let row = error.row();
+    let mut inner = json!({
+        "message": error.to_string(),
+        "type": row.kind,
+        "param": error.param(),
+        "code": row.code,
+    });
+    if let (Error::InsufficientQuota { resets_at }, Some(inner)) = (error, inner.as_object_mut()) {
+        inner.insert("resets_at".to_owned(), json!(resets_at));
+    }
+    json!({ "error": inner, "request_id": request_id })
+}
