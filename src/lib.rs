@@ -24,5 +24,7 @@ pub mod error;
 pub mod gateway;
 pub mod ids;
 pub mod metrics;
+pub mod quota;
 pub mod session;
 pub mod store;
+pub mod wire;

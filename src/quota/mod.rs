@@ -1,0 +1,7 @@
+//! Budgets kept exactly: who may use how much, what was used, written once.
+pub mod allot;
+pub mod book;
+pub mod keeper;
+pub mod lease;
+pub mod ledger;
+pub mod window;

@@ -1,0 +1,72 @@
+//! Where a budget's period begins and ends. Pure.
+
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
+
+use crate::error::Error;
+
+/// The period that holds `at`: its start, and its end unless it is a lifetime.
+///
+/// Days, weeks (from Monday) and months begin at local midnight of `tz`; five-hour periods are counted
+/// from 1970 without gaps.
+///
+/// # Errors
+/// `InvalidRequest` for an unknown span or time zone.
+pub fn period(span: &str, tz: &str, at: Timestamp) -> Result<(Timestamp, Option<Timestamp>), Error> {
+    let zone = TimeZone::get(tz).map_err(|_| {
+        Error::field("tz", format!("`{tz}` is not a time zone; write an IANA name such as `UTC` or `Asia/Tokyo`"))
+    })?;
+    let out_of_range = |error: jiff::Error| Error::request(format!("no period fits this time: {error}"));
+    let local = at.to_zoned(zone);
+    let (start, length) = match span {
+        "lifetime" => return Ok((at, None)),
+        "5h" => return five_hours(at).map_err(out_of_range),
+        "1d" => (local.start_of_day(), Span::new().days(1)),
+        "1w" => (start_of_week(&local), Span::new().weeks(1)),
+        "1mo" => {
+            let first = local.first_of_month().map_err(out_of_range)?;
+            (first.start_of_day(), Span::new().months(1))
+        }
+        other => {
+            return Err(Error::field("window", format!("`{other}` is not a window; use 5h, 1d, 1w, 1mo or lifetime")));
+        }
+    };
+    let start = start.map_err(out_of_range)?;
+    let end = start.checked_add(length).map_err(out_of_range)?;
+    Ok((start.timestamp(), Some(end.timestamp())))
+}
+
+fn five_hours(at: Timestamp) -> Result<(Timestamp, Option<Timestamp>), jiff::Error> {
+    const SECONDS: i64 = 5 * 60 * 60;
+    let start = Timestamp::from_second(at.as_second().div_euclid(SECONDS) * SECONDS)?;
+    Ok((start, Some(start.checked_add(SignedDuration::from_secs(SECONDS))?)))
+}
+
+fn start_of_week(local: &Zoned) -> Result<Zoned, jiff::Error> {
+    let since_monday = local.weekday().since(Weekday::Monday);
+    local.checked_sub(Span::new().try_days(since_monday)?)?.start_of_day()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods() {
+        let at: Timestamp = "2026-11-21T03:04:05Z".parse().unwrap();
+        for (span, tz, start, end) in [
+            ("1d", "UTC", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"),
+            ("1d", "Asia/Tokyo", "2026-11-20T15:00:00Z", "2026-11-21T15:00:00Z"),
+            ("1w", "UTC", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"),
+            ("1mo", "America/New_York", "2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z"),
+            ("5h", "UTC", "2026-11-21T02:00:00Z", "2026-11-21T07:00:00Z"),
+        ] {
+            let expected = (start.parse().unwrap(), Some(end.parse().unwrap()));
+            assert_eq!(period(span, tz, at).unwrap(), expected, "{span} {tz}");
+        }
+        assert_eq!(period("lifetime", "UTC", at).unwrap(), (at, None));
+        assert!(period("2d", "UTC", at).is_err());
+        assert!(period("1d", "Nowhere/Land", at).is_err());
+    }
+}

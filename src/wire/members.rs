@@ -1,0 +1,72 @@
+//! A JSON object as its sender wrote it: every member in order, repeated ones too.
+//!
+//! Parsers disagree about which of two equal names counts, so whoever bills must see both.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The members of one object; values unread.
+pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// Reads the outermost object; `None` for anything else.
+    #[must_use]
+    pub fn read(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Every value under `name`, as JSON text.
+    pub fn all<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'a str> + 'b {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.get())
+    }
+
+    /// Every value under `name` that is a string.
+    pub fn strings<'b>(&'b self, name: &'b str) -> impl Iterator<Item = Cow<'a, str>> + 'b {
+        self.all(name).filter_map(string)
+    }
+
+    /// Every value under `name` that is an object.
+    pub fn objects<'b>(&'b self, name: &'b str) -> impl Iterator<Item = Members<'a>> + 'b {
+        self.all(name).filter_map(Members::read)
+    }
+
+    /// The last number under `name`, if it is a whole one that fits.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.all(name).filter_map(|value| value.parse().ok()).last()
+    }
+}
+
+/// A JSON string's content.
+fn string(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0)
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                #[derive(Deserialize)]
+                struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+                let mut members = Vec::new();
+                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                    members.push((key, value));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Reader).map(Members)
+    }
+}
