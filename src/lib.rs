@@ -27,4 +27,5 @@ pub mod metrics;
 pub mod quota;
 pub mod session;
 pub mod store;
+pub mod upstream;
 pub mod wire;

@@ -60,7 +60,7 @@ mod tests {
             ("1d", "Asia/Tokyo", "2026-11-20T15:00:00Z", "2026-11-21T15:00:00Z"),
             ("1w", "UTC", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"),
             ("1mo", "America/New_York", "2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z"),
-            ("5h", "UTC", "2026-11-21T02:00:00Z", "2026-11-21T07:00:00Z"),
+            ("5h", "UTC", "2026-11-21T03:00:00Z", "2026-11-21T08:00:00Z"),
         ] {
             let expected = (start.parse().unwrap(), Some(end.parse().unwrap()));
             assert_eq!(period(span, tz, at).unwrap(), expected, "{span} {tz}");

@@ -1,0 +1,125 @@
+//! ClientSession: the actor on a customer's socket. A shell: it decodes, encodes and passes on.
+//!
+//! While its customer takes no data it is not polled at all, so it keeps no clock and no account;
+//! those are the link's.
+
+use actix::{Actor, ActorContext, AsyncContext, Handler, Recipient, StreamHandler};
+use actix_http::ws::{CloseCode, CloseReason, Message, ProtocolError};
+use actix_web::web::Payload;
+use actix_web_actors::ws::WebsocketContext;
+
+use super::flow::{DOWNLINK_LIMIT, Flow, Gate, charge, mailbox_capacity};
+use super::frames::{Decoded, Incoming, Joined};
+use super::messages::{Down, Up};
+use crate::error::Error;
+
+/// The customer's half of a session. Lives as long as the socket.
+pub struct ClientSession {
+    link: Recipient<Up>,
+    uplink: Flow,
+    downlink: Flow,
+    payload: Option<Payload>,
+    /// The customer broke a rule: the link's last words are still to come.
+    broke: bool,
+}
+
+impl ClientSession {
+    /// A socket that passes what it reads to `link`. `payload` is what follows the upgrade.
+    #[must_use]
+    pub fn new(link: Recipient<Up>, uplink: Flow, downlink: Flow, payload: Payload) -> Self {
+        Self { link, uplink, downlink, payload: Some(payload), broke: false }
+    }
+
+    fn tell(&self, up: Up) {
+        if let Err(error) = self.link.try_send(up) {
+            log::debug!("the link did not take a message: {error}");
+        }
+    }
+}
+
+impl Actor for ClientSession {
+    type Context = WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(mailbox_capacity(DOWNLINK_LIMIT));
+        if let Some(payload) = self.payload.take() {
+            let messages = Joined::new(Decoded::new(payload));
+            ctx.add_stream(Gate::new(self.uplink.clone(), messages));
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the end of a socket must be heard, and happens once")]
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.link.do_send(Up::Gone);
+    }
+}
+
+impl StreamHandler<Result<Incoming, Error>> for ClientSession {
+    fn handle(&mut self, item: Result<Incoming, Error>, ctx: &mut Self::Context) {
+        match item {
+            Ok(Incoming::Data(frame)) => {
+                self.uplink.take(charge(frame.len()));
+                self.tell(Up::Frame(frame));
+            }
+            Ok(Incoming::Ping(content)) => {
+                ctx.pong(&content);
+                self.uplink.take(charge(0));
+                self.tell(Up::Heard);
+            }
+            Ok(Incoming::Pong) => {
+                self.uplink.take(charge(0));
+                self.tell(Up::Heard);
+            }
+            Ok(Incoming::Close(reason)) => {
+                ctx.close(reason.and_then(|(code, _)| close_reason(code, String::new())));
+                ctx.stop();
+            }
+            Err(error) => {
+                self.broke = true;
+                self.tell(Up::Broke(error));
+            }
+        }
+    }
+
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        if !self.broke {
+            ctx.stop();
+        }
+    }
+}
+
+/// The context's own decoder is given nothing to read: frames come through the gate instead.
+impl StreamHandler<Result<Message, ProtocolError>> for ClientSession {
+    fn handle(&mut self, _: Result<Message, ProtocolError>, _: &mut Self::Context) {}
+}
+
+impl Handler<Down> for ClientSession {
+    type Result = ();
+
+    fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
+        match down {
+            Down::Frame(frame) => {
+                self.downlink.stage(charge(frame.len()));
+                ctx.write_raw(frame.into());
+            }
+            Down::Ping => ctx.ping(b""),
+            Down::Close(code, reason) => {
+                ctx.close(close_reason(code, reason));
+                ctx.stop();
+            }
+            Down::Stop => ctx.stop(),
+        }
+    }
+}
+
+/// A close frame's content; codes that must not appear in one become an empty frame.
+fn close_reason(code: u16, mut reason: String) -> Option<CloseReason> {
+    const LONGEST: usize = 123;
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return None;
+    }
+    while reason.len() > LONGEST {
+        reason.pop();
+    }
+    Some(CloseReason { code: CloseCode::from(code), description: (!reason.is_empty()).then_some(reason) })
+}

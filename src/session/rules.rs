@@ -1,0 +1,40 @@
+//! What one session may do, settled at admission.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::config::{Config, Model, Protocol, UsageReport};
+use crate::error::Error;
+
+/// Limits and clocks of one session.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What the session speaks.
+    pub protocol: Protocol,
+    /// How its model reports tokens.
+    pub usage: UsageReport,
+    /// Models that the license includes; empty: every one.
+    pub allowed_models: Vec<String>,
+    /// Settings, for models named after the upgrade and the clocks.
+    pub config: Arc<Config>,
+    /// The license's `max_session_seconds`.
+    pub longest: Option<Duration>,
+    /// When the license ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Finds a model that is served and that the license includes.
+///
+/// # Errors
+/// `ModelNotFound`, `ModelNotAllowed`.
+pub fn find_model<'a>(config: &'a Config, allowed: &[String], id: &str) -> Result<&'a Model, Error> {
+    let sane = |id: &str| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
+    let model = config.model(id).filter(|_| id.len() <= 128 && sane(id));
+    let model = model.ok_or_else(|| Error::ModelNotFound(id.chars().take(128).collect()))?;
+    if allowed.is_empty() || allowed.iter().any(|allowed| allowed == id) {
+        return Ok(model);
+    }
+    Err(Error::ModelNotAllowed(id.to_owned()))
+}

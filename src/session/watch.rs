@@ -1,0 +1,155 @@
+//! Clocks of a session: who was last heard, who is too slow, what has gone on for too long. Pure.
+
+use std::time::{Duration, Instant};
+
+use super::legs::{Leg, Pressure};
+use super::rules::Rules;
+use crate::wire::audio;
+
+/// Speech upstream for so long without any event back means a silent provider.
+const SILENT_UPSTREAM: Duration = Duration::from_secs(10);
+/// One frame in so long is looked into for speech.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
+/// A provider that takes nothing for so long is given up.
+const SLOW_UPSTREAM: Duration = Duration::from_secs(30);
+/// A direction that has not moved for so long says nothing about its peer's life.
+const PRESSED: Duration = Duration::from_secs(2);
+
+/// Which legs are to be pinged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PingsDue {
+    /// The customer's.
+    pub client: bool,
+    /// The provider's.
+    pub upstream: bool,
+}
+
+/// A session's clocks.
+pub struct Watch {
+    begun: Instant,
+    longest: Option<Duration>,
+    idle_after: Duration,
+    ping_every: Duration,
+    dead_after: Duration,
+    slow_after: Duration,
+    client_heard: Instant,
+    upstream_heard: Instant,
+    last_data: Instant,
+    last_event: Instant,
+    pinged: Instant,
+    listened: Instant,
+    /// Since when every frame that was looked into held speech, and no event came back.
+    unanswered_since: Option<Instant>,
+    last_speech: Instant,
+    /// Turns are ended by the client: a long speech without an event is in order.
+    pub manual: bool,
+}
+
+impl Watch {
+    /// Clocks that start now.
+    #[must_use]
+    pub fn new(rules: &Rules, now: Instant) -> Self {
+        let realtime = &rules.config.realtime;
+        Self {
+            begun: now,
+            longest: rules.longest,
+            idle_after: Duration::from_secs(realtime.session_idle_seconds),
+            ping_every: Duration::from_secs(realtime.ping_seconds),
+            dead_after: Duration::from_secs(realtime.dead_seconds),
+            slow_after: Duration::from_secs(realtime.slow_client_seconds),
+            client_heard: now,
+            upstream_heard: now,
+            last_data: now,
+            last_event: now,
+            pinged: now,
+            listened: now,
+            unanswered_since: None,
+            last_speech: now,
+            manual: false,
+        }
+    }
+
+    /// Any frame came on a leg.
+    pub fn heard(&mut self, leg: Leg, now: Instant) {
+        match leg {
+            Leg::Client => self.client_heard = now,
+            Leg::Upstream => self.upstream_heard = now,
+        }
+    }
+
+    /// The client sent data.
+    pub fn client_spoke(&mut self, now: Instant) {
+        self.client_heard = now;
+        self.last_data = now;
+    }
+
+    /// The provider sent an event.
+    pub fn upstream_spoke(&mut self, now: Instant) {
+        self.upstream_heard = now;
+        self.last_data = now;
+        self.last_event = now;
+        self.unanswered_since = None;
+    }
+
+    /// Looks into one audio frame a second.
+    pub fn listen(&mut self, base64: &str, now: Instant) {
+        if self.manual || now.duration_since(self.listened) < LISTEN_EVERY {
+            return;
+        }
+        self.listened = now;
+        if audio::is_speech(base64) {
+            self.last_speech = now;
+            self.unanswered_since.get_or_insert(now);
+        } else {
+            self.unanswered_since = None;
+        }
+    }
+
+    /// Whether the session reached the license's longest duration.
+    #[must_use]
+    pub fn capped(&self, now: Instant) -> bool {
+        self.longest.is_some_and(|longest| now.duration_since(self.begun) >= longest)
+    }
+
+    /// Whether nothing was said either way for too long.
+    #[must_use]
+    pub fn idle(&self, now: Instant) -> bool {
+        now.duration_since(self.last_data) >= self.idle_after
+    }
+
+    /// Whether the customer has taken nothing for too long.
+    #[must_use]
+    pub fn client_too_slow(&self, pressure: Pressure) -> bool {
+        pressure.downlink >= self.slow_after
+    }
+
+    /// Whether the customer's leg is dead. Not to be known while it is stalled, or not read.
+    #[must_use]
+    pub fn client_dead(&self, pressure: Pressure, now: Instant) -> bool {
+        let pressed = pressure.downlink.max(pressure.uplink) >= PRESSED;
+        !pressed && now.duration_since(self.client_heard) >= self.dead_after
+    }
+
+    /// Whether the provider's leg is dead, or takes nothing. Not to be known while it is not read.
+    #[must_use]
+    pub fn upstream_dead(&self, pressure: Pressure, now: Instant) -> bool {
+        let heard = pressure.downlink >= PRESSED || now.duration_since(self.upstream_heard) < self.dead_after;
+        !heard || pressure.uplink >= SLOW_UPSTREAM
+    }
+
+    /// Whether the provider has been spoken to for long without a word back.
+    #[must_use]
+    pub fn upstream_silent(&self, now: Instant) -> bool {
+        let unanswered = self.unanswered_since.is_some_and(|since| now.duration_since(since) >= SILENT_UPSTREAM);
+        unanswered && now.duration_since(self.last_speech) <= 2 * LISTEN_EVERY
+    }
+
+    /// Which legs are to be pinged now.
+    pub fn pings_due(&mut self, pressure: Pressure, now: Instant) -> PingsDue {
+        let due = now.duration_since(self.pinged) >= self.ping_every;
+        if due {
+            self.pinged = now;
+        }
+        PingsDue { client: due && pressure.downlink < PRESSED, upstream: due && pressure.uplink < PRESSED }
+    }
+}

@@ -1,0 +1,132 @@
+//! Dials DashScope's WebSockets with the server's key, or with the caller's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_codec::Framed;
+use actix_http::ws::Codec;
+use actix_web::http::{StatusCode, Uri, Version};
+use awc::error::{ConnectError, SendRequestError, WsClientError};
+use awc::{BoxedSocket, Client};
+
+use crate::config::{Secret, Upstream};
+use crate::error::Error;
+use crate::metrics::Metrics;
+
+/// An open WebSocket to the provider.
+pub type Socket = Framed<BoxedSocket, Codec>;
+
+/// 4 MiB: audio deltas pass awc's default of 64 KiB with less than a second of 24 kHz audio.
+const FRAME_LIMIT: usize = 4 << 20;
+
+/// Which of the provider's WebSockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// `/realtime?model=…`
+    Realtime {
+        /// A model id, already found sane.
+        model: &'a str,
+    },
+    /// `/inference`
+    Inference,
+}
+
+/// What of the caller's request goes along.
+#[derive(Debug, Clone, Default)]
+pub struct Passed {
+    /// The caller's own key.
+    pub own_key: Option<Secret>,
+    /// `X-DashScope-DataInspection`
+    pub data_inspection: Option<String>,
+}
+
+/// One worker's dialer: awc's clients stay on their thread.
+#[derive(Clone)]
+pub struct Dashscope {
+    client: Client,
+    base_url: Arc<str>,
+    api_key: Option<Secret>,
+    metrics: Metrics,
+}
+
+impl Dashscope {
+    /// A dialer for the first account of the settings. rustls' provider must be installed.
+    #[must_use]
+    pub fn new(settings: &Upstream, metrics: Metrics) -> Self {
+        let timeout = Duration::from_millis(settings.dial_timeout_ms);
+        Self {
+            client: client(timeout),
+            base_url: settings.dashscope_websocket_base_url.trim_end_matches('/').into(),
+            api_key: settings.dashscope_api_key.clone(),
+            metrics,
+        }
+    }
+
+    /// Opens a WebSocket.
+    ///
+    /// # Errors
+    /// `NoUpstreamAvailable` without a key, `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamRateLimited`;
+    /// with the caller's own key, `InvalidApiKey` where the provider refuses it.
+    pub async fn dial(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Error> {
+        let opened = self.open(endpoint, passed).await;
+        let outcome = opened.as_ref().map_or_else(|error| error.row().code, |_| "ok");
+        self.metrics.upstream_dials.with_label_values(&[outcome]).inc();
+        opened
+    }
+
+    async fn open(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Error> {
+        let key = passed.own_key.as_ref().or(self.api_key.as_ref()).ok_or(Error::NoUpstreamAvailable)?;
+        let url = match endpoint {
+            Endpoint::Realtime { model } => format!("{}/realtime?model={model}", self.base_url),
+            Endpoint::Inference => format!("{}/inference", self.base_url),
+        };
+        let mut request = self.client.ws(url).max_frame_size(FRAME_LIMIT).bearer_auth(key.expose());
+        request = request.header("user-agent", concat!("livetranslate-central/", env!("CARGO_PKG_VERSION")));
+        if let Some(inspection) = &passed.data_inspection {
+            request = request.header("X-DashScope-DataInspection", inspection.as_str());
+        }
+        let (_, socket) = request.connect().await.map_err(|error| refused(&error, passed.own_key.is_some()))?;
+        Ok(socket)
+    }
+}
+
+/// Only the status of a refused upgrade is known.
+fn refused(error: &WsClientError, own_key: bool) -> Error {
+    match error {
+        WsClientError::InvalidResponseStatus(status) => match *status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if own_key => Error::InvalidApiKey,
+            StatusCode::TOO_MANY_REQUESTS => Error::UpstreamRateLimited,
+            StatusCode::NOT_FOUND => Error::ModelNotFound("this one".to_owned()),
+            StatusCode::BAD_REQUEST => Error::request("the translation provider refused the request"),
+            status => Error::upstream(format!("the upgrade was answered with {status}")),
+        },
+        WsClientError::SendRequest(SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout)) => {
+            Error::UpstreamTimeout
+        }
+        other => Error::upstream(other),
+    }
+}
+
+/// Without Nagle's delay, without awc's limit of 100 connections: a WebSocket keeps its permit for life.
+fn client(timeout: Duration) -> Client {
+    use actix_tls::connect::{ConnectInfo, Connector, Resolver};
+    use actix_web::dev::{Service as _, fn_service};
+    let dial = std::rc::Rc::new(Connector::new(Resolver::default()).service());
+    let tcp = fn_service(move |to: ConnectInfo<Uri>| {
+        let dialing = dial.call(to);
+        async move {
+            let connection = dialing.await?;
+            if let Err(error) = connection.io_ref().set_nodelay(true) {
+                log::debug!("TCP_NODELAY was not set: {error}");
+            }
+            Ok::<_, actix_tls::connect::ConnectError>(connection)
+        }
+    });
+    let connector = awc::Connector::new()
+        .max_http_version(Version::HTTP_11)
+        .connector(tcp)
+        .limit(0)
+        .timeout(timeout)
+        .handshake_timeout(timeout);
+    Client::builder().connector(connector).timeout(timeout).no_default_headers().finish()
+}
