@@ -103,7 +103,7 @@ fn level(text: &str) -> Result<String, String> {
     match lower.as_str() {
         "warning" => Ok("warn".to_owned()),
         bare if LEVELS.contains(&bare) => Ok(lower),
-        _ if text.contains(['=', ',']) => Ok(text.to_owned()),
+        _ if text.contains(['=', ',', '/']) => Ok(text.to_owned()),
         // env_logger would take it for a module's name and stay silent about all others.
         _ => Err(format!("must be {} or a filter such as info,actix_server=warn, not `{text}`", LEVELS.join(", "))),
     }
