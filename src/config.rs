@@ -1,7 +1,23 @@
 //! Every setting, where it comes from, and what is wrong with it.
 
-use ipnet::IpNet;
+mod address;
+pub mod fault;
+mod layers;
+mod names;
+mod secrets;
+pub mod settings;
+pub mod sources;
+mod value;
+
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+
+use self::fault::ConfigFault;
+use self::layers::Layers;
+use self::secrets::Generated;
+use self::settings::{Keys, Log, Model, Realtime, Secret, Secrets, Server, Store, Upstream};
+use self::sources::Sources;
 
 /// The commented defaults, compiled in: the documentation of the settings.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -25,203 +41,19 @@ pub struct Config {
     pub keys: Keys,
     /// Logging.
     pub log: Log,
+    /// Whether secrets must be given: LIVETRANSLATE_ENV is `production`, the store is PostgreSQL, or others than
+    /// this machine can reach the listener. Worked out, never set.
+    #[serde(skip)]
+    pub production: bool,
 }
 
-/// Addresses, names and limits of the front door.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// Listen address.
-    pub host: String,
-    /// Listen port; 0 lets the system choose.
-    pub port: u16,
-    /// Public name, without scheme.
-    pub domain: Option<String>,
-    /// Peers whose `X-Forwarded-For` and `CF-Connecting-IP` are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Open client connections at most.
-    pub max_connections: usize,
-    /// Live realtime sessions at most; 0 means 1,500 a core.
-    pub max_sessions: usize,
-    /// Request bodies at most, bytes.
-    pub max_body_bytes: usize,
-    /// The longest a request may take, milliseconds.
-    pub request_timeout_ms: u64,
-    /// The longest wait for live sessions after SIGTERM, seconds.
-    pub drain_timeout_seconds: u64,
-    /// Second listener for `/admin` and `/metrics`.
-    pub admin_listen: Option<String>,
-}
-
-/// Where state is kept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    /// `postgres://…`, `sqlite://…` or a path.
-    pub url: Secret,
-    /// Folder for generated secrets and the embedded store.
-    pub data_dir: std::path::PathBuf,
-    /// Limits shared by several instances.
-    pub redis_url: Option<Secret>,
-    /// How long sessions go on without the store, seconds.
-    pub grace_seconds: u64,
-    /// How long raw usage is kept, days.
-    pub usage_retention_days: u32,
-}
-
-/// Keys that sign, seal and administrate. `None` only before [`Config::load`] has settled them.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Secrets {
-    /// Signs licenses.
-    pub secret_key: Option<Secret>,
-    /// Still verified while a new key takes over.
-    pub secret_key_previous: Option<Secret>,
-    /// Bearer of `/admin`.
-    pub admin_key: Option<Secret>,
-    /// Still accepted while a new key takes over.
-    pub admin_key_previous: Option<Secret>,
-    /// Seals upstream credentials.
-    pub encryption_key: Option<Secret>,
-    /// Still opens while a new key takes over.
-    pub encryption_key_previous: Option<Secret>,
-}
-
-/// The provider's side.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// The first DashScope account.
-    pub dashscope_api_key: Option<Secret>,
-    /// Origin of DashScope's HTTP API.
-    pub dashscope_http_base_url: String,
-    /// Base of DashScope's WebSocket API, up to `/api-ws/v1`.
-    pub dashscope_websocket_base_url: String,
-    /// The first Anthropic account.
-    pub anthropic_api_key: Option<Secret>,
-    /// Base of the Anthropic API.
-    pub anthropic_base_url: Option<String>,
-    /// Until a WebSocket to the provider is open, milliseconds.
-    pub dial_timeout_ms: u64,
-    /// Callers may bring their own provider key.
-    pub allow_byok: bool,
-}
-
-/// Rules of live sessions.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Realtime {
-    /// A session in which nothing is sent either way ends after this, seconds.
-    pub session_idle_seconds: u64,
-    /// Between WebSocket pings, seconds.
-    pub ping_seconds: u64,
-    /// A leg without any frame for so long is dead, seconds.
-    pub dead_seconds: u64,
-    /// A client that takes no data for so long is closed, seconds.
-    pub slow_client_seconds: u64,
-    /// How long a dropped session can be resumed, seconds.
-    pub resume_window_seconds: u64,
-    /// Age at which an upstream leg is replaced, seconds.
-    pub rollover_seconds: u64,
-    /// Memory for replay and source audio over all sessions, bytes.
-    pub continuity_memory_bytes: u64,
-    /// The models served; the first match wins.
-    pub models: Vec<Model>,
-}
-
-/// A family of models and what the relay must know of it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// Model ids; `*` stands for any characters.
-    pub pattern: String,
-    /// What the model speaks.
-    pub protocol: Protocol,
-    /// How it reports tokens.
-    pub usage: UsageReport,
-}
-
-/// What a realtime model speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// LiveTranslate: JSON events; `session.finish` flushes the last segment.
-    Livetranslate,
-    /// Omni and its siblings: JSON events; no `session.finish`.
-    Omni,
-    /// The task protocol: JSON control, binary audio.
-    Task,
-}
-
-/// How a model reports tokens in `response.done`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UsageReport {
-    /// Over the session so far; a decrease starts a new base.
-    Cumulative,
-    /// For this response alone.
-    PerResponse,
-}
-
-/// Defaults of API keys.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Keys {
-    /// Whether keys without limits get `max_requests_per_minute`.
-    pub enable_rate_limit: bool,
-    /// Requests a minute.
-    pub max_requests_per_minute: u64,
-    /// Days until a key or trial ends.
-    pub expiry_days: u32,
-    /// Whether the audit log is written.
-    pub enable_operation_log: bool,
-}
-
-/// Logging.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// A level, or env_logger's filter syntax.
-    pub level: String,
-    /// `json` or `text`; none: text on a terminal.
-    pub format: Option<LogFormat>,
-    /// Folder for dated files.
-    pub dir: Option<std::path::PathBuf>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// A text that never prints.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    #[must_use]
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, for the one place that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("***")
-    }
+/// Settings, and what the operator should be told about where they came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// Sentences for the log, at level `warn`.
+    pub notes: Vec<String>,
 }
 
 impl Config {
@@ -229,11 +61,100 @@ impl Config {
     ///
     /// # Errors
     /// A defect in the embedded file.
-    pub fn defaults() -> Result<Self, config::ConfigError> {
-        config::Config::builder()
-            .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml))
-            .build()?
-            .try_deserialize()
+    pub fn defaults() -> Result<Self, ConfigFault> {
+        Ok(Self::read(&Sources { folder: "/nonexistent".into(), ..Sources::default() })?.config)
+    }
+
+    /// All layers, and what must be there before a gateway may start: in production secrets are demanded,
+    /// elsewhere missing ones are made and kept in DATA_DIR.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in sentences that say what to do.
+    pub fn load(sources: &Sources) -> Result<Loaded, ConfigFault> {
+        let mut loaded = Self::read(sources)?;
+        let config = &mut loaded.config;
+        if config.production {
+            let faults = secrets::faults(&config.named_secrets(), true);
+            return if faults.is_empty() { Ok(loaded) } else { Err(ConfigFault::new(faults)) };
+        }
+        let kept = config.secrets.secret_key.is_some()
+            && config.secrets.admin_key.is_some()
+            && config.secrets.encryption_key.is_some();
+        if !kept {
+            let generated = Generated::in_folder(sources.folder.join(&config.store.data_dir));
+            config.secrets.complete(generated.read_or_make()?);
+            loaded.notes.push(format!("made secrets for this machine in {}", generated.path().display()));
+        }
+        Ok(loaded)
+    }
+
+    /// All layers, for commands that serve nobody: nothing is made, and no secret is demanded. Outside
+    /// production the secrets that an earlier start made are filled in.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in sentences that say what to do.
+    pub fn read(sources: &Sources) -> Result<Loaded, ConfigFault> {
+        let layers = Layers::read(DEFAULTS, sources);
+        if !layers.faults.is_empty() {
+            return Err(ConfigFault::new(layers.faults));
+        }
+        let mut config = Self::of_layers(&layers).map_err(|error| error.to_string())?;
+        config.settle(&layers);
+        let mut faults = secrets::faults(&config.named_secrets(), false);
+        faults.extend(config.contradictions());
+        if !faults.is_empty() {
+            return Err(ConfigFault::new(faults));
+        }
+        if !config.production {
+            let generated = Generated::in_folder(sources.folder.join(&config.store.data_dir));
+            config.secrets.complete(generated.read()?);
+        }
+        let ignored = layers.ignored.join(", ");
+        let notes =
+            (!ignored.is_empty()).then(|| format!("ignored in .env, as no settings of this program: {ignored}"));
+        Ok(Loaded { config, notes: notes.into_iter().collect() })
+    }
+
+    fn of_layers(layers: &Layers) -> Result<Self, config::ConfigError> {
+        let mut builder = config::Config::builder();
+        for (key, value) in &layers.values {
+            builder = builder.set_override(*key, value.clone())?;
+        }
+        builder.build()?.try_deserialize()
+    }
+
+    /// Works out what follows from other settings.
+    fn settle(&mut self, layers: &Layers) {
+        if layers.is_default("store.url") && !layers.is_default("store.data_dir") {
+            let path = self.store.data_dir.join("central.db");
+            self.store.url = Secret::new(format!("sqlite:///{}", path.display()));
+        }
+        let on_postgres = self.store.url.expose().starts_with("postgres");
+        let named = layers.environment.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("production"));
+        self.production = named || on_postgres || !address::is_loopback(&self.server.host);
+    }
+
+    fn contradictions(&self) -> Option<String> {
+        let realtime = &self.realtime;
+        (realtime.dead_seconds <= realtime.ping_seconds)
+            .then(|| "realtime.dead_seconds must be more than realtime.ping_seconds".to_owned())
+    }
+
+    fn named_secrets(&self) -> BTreeMap<&'static str, String> {
+        let (keys, upstream) = (&self.secrets, &self.upstream);
+        [
+            ("SECRET_KEY", &keys.secret_key),
+            ("SECRET_KEY_PREVIOUS", &keys.secret_key_previous),
+            ("ADMIN_KEY", &keys.admin_key),
+            ("ADMIN_KEY_PREVIOUS", &keys.admin_key_previous),
+            ("ENCRYPTION_KEY", &keys.encryption_key),
+            ("ENCRYPTION_KEY_PREVIOUS", &keys.encryption_key_previous),
+            ("DASHSCOPE_API_KEY", &upstream.dashscope_api_key),
+            ("ANTHROPIC_API_KEY", &upstream.anthropic_api_key),
+        ]
+        .into_iter()
+        .filter_map(|(name, secret)| Some((name, secret.as_ref()?.expose().to_owned())))
+        .collect()
     }
 
     /// Live realtime sessions at most, the default worked out.
@@ -249,36 +170,9 @@ impl Config {
     /// What the relay must know of a model, or `None` if it isn't served.
     #[must_use]
     pub fn model(&self, id: &str) -> Option<&Model> {
-        self.realtime.models.iter().find(|model| matches(&model.pattern, id))
-    }
-}
-
-/// Whether `text` fits `pattern`, in which `*` stands for any characters.
-fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, rest)) => text
-            .strip_prefix(head)
-            .is_some_and(|tail| (0..=tail.len()).filter_map(|start| tail.get(start..)).any(|tail| matches(rest, tail))),
+        self.realtime.models.iter().find(|model| model.serves(id))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_embedded_defaults_are_complete() {
-        let config = Config::defaults().unwrap();
-        assert_eq!(config.server.port, 8000);
-        assert_eq!(config.model("qwen3.5-livetranslate-flash-realtime").unwrap().usage, UsageReport::Cumulative);
-        assert_eq!(config.model("qwen3.8-livetranslate-flash-realtime").unwrap().usage, UsageReport::PerResponse);
-        assert_eq!(config.model("qwen3-omni-flash-realtime").unwrap().protocol, Protocol::Omni);
-        assert!(config.model("gpt-4o-realtime").is_none());
-    }
-
-    #[test]
-    fn secrets_do_not_print() {
-        assert_eq!(format!("{:?}", Secret::new("sk-very-secret")), "***");
-    }
-}
+mod tests;

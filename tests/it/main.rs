@@ -1,0 +1,4 @@
+//! The integration tests: one binary, one module for each concern.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets the unexpected should panic")]
+
+mod shape;
