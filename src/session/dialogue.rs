@@ -8,7 +8,7 @@ use super::frames::Frame;
 use super::meter::{Meter, TokenMeter};
 use super::rules::{Rules, find_model};
 use super::watch::Watch;
-use crate::config::Protocol;
+use crate::config::settings::Protocol;
 use crate::error::Error;
 use crate::wire::realtime::{self, Settings, UpstreamEvent, Usage};
 use crate::wire::task;

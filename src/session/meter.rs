@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::UsageReport;
+use crate::config::settings::UsageReport;
 use crate::wire::audio::METERED_RATE;
 use crate::wire::realtime::Usage;
 use crate::wire::task::Task;

@@ -17,7 +17,7 @@ use super::rules::Rules;
 use super::step::{Action, Event, LeaseView, Step};
 use super::watch::Watch;
 use crate::clock;
-use crate::config::Protocol;
+use crate::config::settings::Protocol;
 use crate::error::Error;
 
 /// How long a running sentence may take to come out when no more audio goes in.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::config::{Config, Model, Protocol, UsageReport};
+use crate::config::Config;
+use crate::config::settings::{Model, Protocol, UsageReport};
 use crate::error::Error;
 
 /// Limits and clocks of one session.

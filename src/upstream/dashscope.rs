@@ -9,7 +9,7 @@ use actix_web::http::{StatusCode, Uri, Version};
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::{BoxedSocket, Client};
 
-use crate::config::{Secret, Upstream};
+use crate::config::settings::{Secret, Upstream};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
