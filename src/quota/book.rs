@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::lease::Tally;
+use super::tally::Tally;
 use crate::error::Error;
 
 /// The longest lease: five seconds of audio, in samples.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
+use super::ask::{Ask, Reply};
 use super::book::{Answer, Batch, Book, Opening, Outcome};
-use super::lease::{Lease, Tally};
+use super::lease::Lease;
 use super::ledger;
+use super::tally::Tally;
 use crate::clock;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -25,8 +27,6 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Requests that fit into the mailbox beyond one per sender.
 const MAILBOX: usize = 4_096;
-
-type Reply = oneshot::Sender<Result<(), Error>>;
 
 /// The handle that the rest of the house holds.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Quota {
         let session_id = opening.session_id.clone();
         let tally = Arc::new(Tally::default());
         let (reply, answer) = oneshot::channel();
-        let lease = Lease::new(session_id, tally.clone(), self.keeper.clone());
+        let lease = Lease::new(session_id, tally.clone(), self.keeper.clone().recipient());
         self.keeper.send(Ask::Open { opening, tally, reply }).await.map_err(Error::internal)?;
         answer.await.map_err(Error::internal)??;
         Ok(lease)
@@ -82,15 +82,6 @@ impl Quota {
     pub fn healthy(&self) -> bool {
         self.failing.load(Ordering::Acquire) == 0
     }
-}
-
-/// What sessions ask of the keeper.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) enum Ask {
-    Open { opening: Opening, tally: Arc<Tally>, reply: Reply },
-    Demand { session_id: String, need: u64, reply: Reply },
-    Settle { session_id: String, reason: &'static str, reply: Option<Reply> },
 }
 
 /// The actor behind the handle; it lives as long as the process.

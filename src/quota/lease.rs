@@ -1,61 +1,32 @@
 //! A session's hold on its license's budgets: what the link asks before each frame.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix::Addr;
+use actix::Recipient;
 use tokio::sync::oneshot;
 
-use super::keeper::{Ask, QuotaKeeper};
+use super::ask::Ask;
+use super::tally::Tally;
 use crate::error::Error;
-
-/// What a session has used and may use: written by the link, read by the keeper every second, and
-/// the other way round for `granted`. All in samples of 1/16,000 s and tokens, since the session began.
-#[derive(Debug, Default)]
-pub struct Tally {
-    forwarded: AtomicU64,
-    granted: AtomicU64,
-    input_tokens: AtomicU64,
-    output_tokens: AtomicU64,
-}
-
-impl Tally {
-    /// Samples forwarded upstream.
-    #[must_use]
-    pub fn forwarded(&self) -> u64 {
-        self.forwarded.load(Ordering::Acquire)
-    }
-
-    /// Input and output tokens reported by the provider.
-    #[must_use]
-    pub fn tokens(&self) -> (u64, u64) {
-        (self.input_tokens.load(Ordering::Acquire), self.output_tokens.load(Ordering::Acquire))
-    }
-
-    /// Sets how far the session may go.
-    pub fn grant(&self, through: u64) {
-        self.granted.store(through, Ordering::Release);
-    }
-}
 
 /// One session's lease. The link owns it from admission until it is settled; dropping it settles too.
 pub struct Lease {
     session_id: String,
     tally: Arc<Tally>,
-    // One address for the lease's life: a clone per message would escape the mailbox's bound.
-    keeper: Addr<QuotaKeeper>,
+    // One recipient for the lease's life: a clone per message would escape the mailbox's bound.
+    keeper: Recipient<Ask>,
     settled: bool,
 }
 
 impl Lease {
-    pub(super) fn new(session_id: String, tally: Arc<Tally>, keeper: Addr<QuotaKeeper>) -> Self {
+    pub(super) fn new(session_id: String, tally: Arc<Tally>, keeper: Recipient<Ask>) -> Self {
         Self { session_id, tally, keeper, settled: false }
     }
 
     /// Samples that may be forwarded now.
     #[must_use]
     pub fn room(&self) -> u64 {
-        self.tally.granted.load(Ordering::Acquire).saturating_sub(self.tally.forwarded())
+        self.tally.granted().saturating_sub(self.tally.forwarded())
     }
 
     /// Samples forwarded so far.
@@ -66,13 +37,12 @@ impl Lease {
 
     /// Counts samples as forwarded: the high-water mark rises.
     pub fn forward(&self, samples: u64) {
-        self.tally.forwarded.fetch_add(samples, Ordering::AcqRel);
+        self.tally.forward(samples);
     }
 
     /// Sets the session's token totals; they never fall.
     pub fn report_tokens(&self, input: u64, output: u64) {
-        self.tally.input_tokens.fetch_max(input, Ordering::AcqRel);
-        self.tally.output_tokens.fetch_max(output, Ordering::AcqRel);
+        self.tally.report_tokens(input, output);
     }
 
     /// Asks for at least `need` samples. Until it answers, the session must forward nothing:

@@ -10,6 +10,7 @@ use super::rules::{Rules, find_model};
 use super::watch::Watch;
 use crate::config::settings::Protocol;
 use crate::error::Error;
+use crate::ids;
 use crate::wire::realtime::{self, Settings, UpstreamEvent, Usage};
 use crate::wire::task;
 
@@ -76,7 +77,7 @@ impl Dialogue {
                 let read = realtime::client_frame(text);
                 if let Some(update) = read.update {
                     if let Some(format) = update.compressed {
-                        return Err(Refused::Frame(realtime::error_event(&compressed(&format))));
+                        return Err(Refused::Frame(error_event(&compressed(&format))));
                     }
                     self.configure(&update, watch);
                 }
@@ -163,7 +164,7 @@ impl Dialogue {
             return None;
         }
         let word = match (self.rules.protocol, &self.task_id) {
-            (Protocol::Livetranslate, _) => realtime::finish_event(),
+            (Protocol::Livetranslate, _) => realtime::finish_event(&ids::event()),
             (Protocol::Task, Some(task_id)) => task::finish(task_id),
             (Protocol::Task, None) | (Protocol::Omni, _) => return None,
         };
@@ -175,10 +176,19 @@ impl Dialogue {
     #[must_use]
     pub fn goodbye(&self, why: &Error) -> ByteString {
         match self.rules.protocol {
-            Protocol::Task => task::failed(self.task_id.as_deref().unwrap_or_default(), why),
-            Protocol::Livetranslate | Protocol::Omni => realtime::error_event(why),
+            Protocol::Task => {
+                let task_id = self.task_id.as_deref().unwrap_or_default();
+                task::failed(task_id, why.row().code, &why.to_string())
+            }
+            Protocol::Livetranslate | Protocol::Omni => error_event(why),
         }
     }
+}
+
+fn error_event(error: &Error) -> ByteString {
+    let (row, message) = (error.row(), error.to_string());
+    let fault = realtime::Fault { kind: row.kind, code: row.code, message: &message, param: error.param() };
+    realtime::error_event(&ids::event(), &fault)
 }
 
 fn compressed(format: &str) -> Error {

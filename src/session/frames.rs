@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use actix_codec::Decoder as _;
+use actix_http::error::PayloadError;
 use actix_http::ws::{Codec, Frame as RawFrame, Item, ProtocolError};
-use actix_web::error::PayloadError;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures_util::Stream;

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use actix_web::dev::Extensions;
-use actix_web::rt::net::TcpStream;
+use actix_http::Extensions;
 use socket2::{SockRef, Socket};
+use tokio::net::TcpStream;
 
 /// A second handle on a connection, kept in its extensions and by its session. While a customer takes
 /// no data the actor on its socket is not polled; shutting the socket down from outside ends it.

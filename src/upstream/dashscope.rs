@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::ws::Codec;
-use actix_web::http::{StatusCode, Uri, Version};
+use actix_service::{Service as _, fn_service};
 use awc::error::{ConnectError, SendRequestError, WsClientError};
+use awc::http::{StatusCode, Uri, Version};
 use awc::{BoxedSocket, Client};
 
 use crate::config::settings::{Secret, Upstream};
@@ -110,7 +111,6 @@ fn refused(error: &WsClientError, own_key: bool) -> Error {
 /// Without Nagle's delay, without awc's limit of 100 connections: a WebSocket keeps its permit for life.
 fn client(timeout: Duration) -> Client {
     use actix_tls::connect::{ConnectInfo, Connector, Resolver};
-    use actix_web::dev::{Service as _, fn_service};
     let dial = std::rc::Rc::new(Connector::new(Resolver::default()).service());
     let tcp = fn_service(move |to: ConnectInfo<Uri>| {
         let dialing = dial.call(to);

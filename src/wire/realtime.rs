@@ -6,13 +6,11 @@
 use std::borrow::Cow;
 
 use bytestring::ByteString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::audio;
 use super::members::Members;
-use crate::error::Error;
-use crate::ids;
 
 /// What a client's text frame means to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -191,25 +189,28 @@ fn usual_type(text: &str) -> Option<&str> {
 
 /// The `error` event that precedes a close by the gateway, or answers a refused frame.
 #[must_use]
-pub fn error_event(error: &Error) -> ByteString {
-    let row = error.row();
-    let event = json!({
-        "event_id": ids::event(),
-        "type": "error",
-        "error": {
-            "type": row.kind,
-            "code": row.code,
-            "message": error.to_string(),
-            "param": error.param(),
-        },
-    });
-    event.to_string().into()
+pub fn error_event(event_id: &str, fault: &Fault<'_>) -> ByteString {
+    json!({ "event_id": event_id, "type": "error", "error": fault }).to_string().into()
+}
+
+/// The inner object of an `error` event.
+#[derive(Debug, Serialize)]
+pub struct Fault<'a> {
+    /// The group of errors.
+    #[serde(rename = "type")]
+    pub kind: &'a str,
+    /// The stable code that programs compare.
+    pub code: &'a str,
+    /// For people.
+    pub message: &'a str,
+    /// The field at fault.
+    pub param: Option<&'a str>,
 }
 
 /// `session.finish`, sent when a client left without it, or may send no more.
 #[must_use]
-pub fn finish_event() -> ByteString {
-    json!({ "event_id": ids::event(), "type": "session.finish" }).to_string().into()
+pub fn finish_event(event_id: &str) -> ByteString {
+    json!({ "event_id": event_id, "type": "session.finish" }).to_string().into()
 }
 
 #[cfg(test)]

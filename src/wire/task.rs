@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::members::Members;
-use crate::error::Error;
 
 /// What a client's text frame means to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,13 +96,13 @@ pub fn upstream_event(text: &str) -> UpstreamEvent {
 
 /// `task-failed` with our code: how this protocol says no after the upgrade.
 #[must_use]
-pub fn failed(task_id: &str, error: &Error) -> ByteString {
+pub fn failed(task_id: &str, code: &str, message: &str) -> ByteString {
     let event = json!({
         "header": {
             "task_id": task_id,
             "event": "task-failed",
-            "error_code": error.row().code,
-            "error_message": error.to_string(),
+            "error_code": code,
+            "error_message": message,
             "attributes": {},
         },
         "payload": {},

@@ -1,0 +1,49 @@
+//! A session's counters, shared by its link and the keeper without a message.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a session has used and may use: written by the link, read by the keeper every second, and
+/// the other way round for `granted`. All in samples of 1/16,000 s and tokens, since the session began.
+#[derive(Debug, Default)]
+pub struct Tally {
+    forwarded: AtomicU64,
+    granted: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+}
+
+impl Tally {
+    /// Samples forwarded upstream.
+    #[must_use]
+    pub fn forwarded(&self) -> u64 {
+        self.forwarded.load(Ordering::Acquire)
+    }
+
+    /// Input and output tokens reported by the provider.
+    #[must_use]
+    pub fn tokens(&self) -> (u64, u64) {
+        (self.input_tokens.load(Ordering::Acquire), self.output_tokens.load(Ordering::Acquire))
+    }
+
+    /// Samples that the session may reach.
+    #[must_use]
+    pub fn granted(&self) -> u64 {
+        self.granted.load(Ordering::Acquire)
+    }
+
+    /// Counts samples as forwarded.
+    pub fn forward(&self, samples: u64) {
+        self.forwarded.fetch_add(samples, Ordering::AcqRel);
+    }
+
+    /// Sets the token totals; they never fall.
+    pub fn report_tokens(&self, input: u64, output: u64) {
+        self.input_tokens.fetch_max(input, Ordering::AcqRel);
+        self.output_tokens.fetch_max(output, Ordering::AcqRel);
+    }
+
+    /// Sets how far the session may go.
+    pub fn grant(&self, through: u64) {
+        self.granted.store(through, Ordering::Release);
+    }
+}
