@@ -1,10 +1,13 @@
 //! What handlers may use: the rooms below, handed up in one struct.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::quota::keeper::Quota;
 use crate::session::roster::Roster;
+use crate::signer::Signer;
 use crate::store::connection::Store;
 
 /// One per process, shared by all workers.
@@ -14,8 +17,22 @@ pub struct Gateway {
     pub config: Arc<Config>,
     /// The door to the store.
     pub store: Store,
+    /// Signs and verifies licenses.
+    pub signer: Arc<Signer>,
+    /// Accounts and budgets.
+    pub quota: Quota,
     /// Who is live.
     pub roster: Roster,
     /// Figures for `/metrics`.
     pub metrics: Metrics,
+    /// Set when this instance is going away.
+    pub going_away: Arc<AtomicBool>,
+}
+
+impl Gateway {
+    /// Whether this instance is going away: not ready, no new sessions.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.going_away.load(Ordering::Acquire)
+    }
 }

@@ -8,6 +8,8 @@ use prometheus::{
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// The process's own figures keep their usual names, without our prefix.
+    process: Registry,
     /// Realtime sessions that hold a place now.
     pub sessions_live: IntGauge,
     /// Realtime sessions admitted, since start.
@@ -37,6 +39,8 @@ impl Metrics {
     /// Two figures with one name: a defect, found at start.
     pub fn new(version: &str) -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("livetranslate".to_owned()), None)?;
+        let process = Registry::new();
+        process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let labelled = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
             sessions_live: IntGauge::new("sessions_live", "Realtime sessions that hold a place now")?,
@@ -53,6 +57,7 @@ impl Metrics {
             queue_depth: IntGaugeVec::new(Opts::new("queue_depth", "Entries waiting, by queue"), &["queue"])?,
             upstream_dials: labelled("upstream_dials_total", "Upstream dials, by outcome", "outcome")?,
             registry,
+            process,
         };
         let build = IntGaugeVec::new(Opts::new("build_info", "Constant 1, labelled with the version"), &["version"])?;
         build.with_label_values(&[version]).set(1);
@@ -68,6 +73,7 @@ impl Metrics {
         let mut text = Vec::with_capacity(8 * 1024);
         let encoder = TextEncoder::new();
         encoder.encode(&self.registry.gather(), &mut text)?;
+        encoder.encode(&self.process.gather(), &mut text)?;
         Ok(text)
     }
 

@@ -62,6 +62,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("server.host", &["SERVER_HOST"], Kind::Host),
     setting("server.port", &["SERVER_PORT", "PORT"], Kind::Whole(0, 65_535)),
     setting("server.domain", &["DOMAIN"], Kind::Domain),
+    setting("server.workers", &[], Kind::Whole(0, 1_024)),
     setting("server.trusted_proxies", &["TRUSTED_PROXIES"], Kind::Networks),
     setting("server.max_connections", &["MAX_CONNECTIONS"], COUNT),
     setting("server.max_sessions", &["MAX_SESSIONS"], Kind::Whole(0, i64::MAX)),

@@ -15,6 +15,8 @@ pub struct Server {
     pub port: u16,
     /// Public name, without scheme.
     pub domain: Option<String>,
+    /// Threads that serve connections; 0 means one a core.
+    pub workers: usize,
     /// Peers whose `X-Forwarded-For` and `CF-Connecting-IP` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Open client connections at most.

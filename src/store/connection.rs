@@ -90,6 +90,14 @@ impl Store {
         tokio::task::spawn_blocking(move || store.run_blocking(query)).await.map_err(Error::internal)?
     }
 
+    /// Asks the store whether it answers.
+    ///
+    /// # Errors
+    /// `StorageUnavailable`.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.run(|connection| Ok(connection.batch_execute("SELECT 1")?)).await
+    }
+
     /// The same for callers that may block: start-up and commands.
     ///
     /// # Errors

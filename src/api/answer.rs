@@ -1,0 +1,103 @@
+//! What every answer carries: a request id, safe headers, our error bodies; and one log line.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{HttpMessage, ResponseError as _};
+
+use super::refusal::{self, Refusal};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::ids;
+
+/// The header of a request's id, both ways.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request's id, in the request's extensions.
+#[derive(Clone)]
+pub struct RequestId(pub String);
+
+/// The middleware around every route.
+///
+/// # Errors
+/// None of its own: what handlers return becomes an answer here.
+pub async fn finish(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let begun = Instant::now();
+    let id = sane_id(&request).unwrap_or_else(ids::request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let gateway = request.app_data::<Data<Gateway>>().cloned();
+    let mut answer = next.call(request).await?.map_into_boxed_body();
+    if let Some(fault) = fault(&answer) {
+        if let Some(gateway) = &gateway {
+            gateway.metrics.refusals.with_label_values(&[fault.row().code]).inc();
+        }
+        if let Some(cause) = fault.cause() {
+            log::error!(request_id = id.as_str(), code = fault.row().code; "{fault}: {cause}");
+        }
+        let (head, _) = Refusal(fault.clone()).error_response().into_parts();
+        answer = answer.into_response(head.set_body(BoxBody::new(refusal::body(&fault, &id).to_string())));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    dress(&mut answer, &id);
+    let status = answer.status();
+    if let Some(gateway) = &gateway {
+        gateway.metrics.responses.with_label_values(&[class(status)]).inc();
+    }
+    let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let route = answer.request().match_pattern().unwrap_or_else(|| "no route".to_owned());
+    let method = answer.request().method();
+    log::info!(request_id = id.as_str(), status = status.as_u16(), elapsed_ms = elapsed_ms; "{method} {route}");
+    Ok(answer)
+}
+
+/// A client's own id, where it can stand in a log.
+fn sane_id(request: &ServiceRequest) -> Option<String> {
+    let id = request.headers().get(&REQUEST_ID)?.to_str().ok()?;
+    let sane = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+    (sane && (1..=128).contains(&id.len())).then(|| id.to_owned())
+}
+
+/// The error that an answer stands for, ours or one that actix made of the request.
+fn fault(answer: &ServiceResponse) -> Option<Error> {
+    let error = answer.response().error()?;
+    if let Some(refusal) = error.as_error::<Refusal>() {
+        return Some(refusal.0.clone());
+    }
+    Some(match answer.status() {
+        StatusCode::NOT_FOUND => Error::NotFound("this route".to_owned()),
+        StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let limit = answer.request().app_data::<Data<Gateway>>();
+            Error::TooLarge { limit: limit.map_or(0, |gateway| gateway.config.server.max_body_bytes) }
+        }
+        status if status.is_client_error() => Error::request("the request could not be read"),
+        status => Error::internal(format!("answered {status}")),
+    })
+}
+
+fn dress(answer: &mut ServiceResponse, id: &str) {
+    let headers = answer.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

@@ -1,0 +1,216 @@
+//! Who may come in: reads the caller's credential and asks the store, on every use.
+
+use std::net::IpAddr;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::future::LocalBoxFuture;
+
+use super::refusal::Refusal;
+use crate::clock;
+use crate::config::Config;
+use crate::config::settings::Secret;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::ids;
+use crate::license::{self, ApiKey, License};
+use crate::store::{keys, licenses, tickets};
+
+/// The subprotocol under which a browser passes its credential.
+const SUBPROTOCOL: &str = "openai-insecure-api-key.";
+
+/// A caller whose license was found good; as an extractor, from a header.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The license, as the store has it now.
+    pub license: License,
+    /// The API key that was used, if not the license itself.
+    pub key: Option<ApiKey>,
+}
+
+impl FromRequest for Caller {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let credential = in_header(request.headers()).ok_or(Error::InvalidApiKey)?;
+            Ok(admit(&request, credential).await?)
+        })
+    }
+}
+
+/// A caller at a WebSocket: a header, the subprotocol pair, or a one-time ticket in the URL.
+pub struct SocketCaller(pub Caller);
+
+impl FromRequest for SocketCaller {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let headers = request.headers();
+            let credential = in_header(headers).or_else(|| in_subprotocol(headers)).or_else(|| in_query(&request));
+            let credential = credential.ok_or(Error::InvalidApiKey)?;
+            Ok(Self(admit(&request, credential).await?))
+        })
+    }
+}
+
+/// What a caller shows.
+enum Credential {
+    /// A license's token, or an API key.
+    Lasting(Secret),
+    /// A ticket, good once.
+    Ticket(Secret),
+}
+
+fn in_header(headers: &HeaderMap) -> Option<Credential> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, credential) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+    });
+    let credential = bearer.or_else(|| text("x-api-key")).filter(|credential| !credential.is_empty())?;
+    Some(Credential::Lasting(Secret::new(credential)))
+}
+
+fn in_subprotocol(headers: &HeaderMap) -> Option<Credential> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    let credential = offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL));
+    credential.map(|credential| Credential::Lasting(Secret::new(credential)))
+}
+
+fn in_query(request: &HttpRequest) -> Option<Credential> {
+    let ticket = query(request, "ticket")?;
+    Some(Credential::Ticket(Secret::new(ticket)))
+}
+
+/// One parameter of the query string, decoded.
+#[must_use]
+pub fn query(request: &HttpRequest, name: &str) -> Option<String> {
+    let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(request.query_string()).ok()?;
+    pairs.into_inner().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, Error> {
+    let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
+    let mut caller = match credential {
+        Credential::Lasting(secret) => match ids::public_id_of(secret.expose()) {
+            Some(public_id) => by_key(gateway, &secret, public_id.to_owned()).await?,
+            None => by_token(gateway, &secret).await?,
+        },
+        Credential::Ticket(secret) => by_ticket(gateway, &secret).await?,
+    };
+    license::admit(&caller.license, caller.key.as_ref(), clock::now())?;
+    if !caller.license.allows_address(client_address(request, &gateway.config)) {
+        return Err(Error::IpNotAllowed);
+    }
+    if caller.license.starts_with_first_use() {
+        let (id, now_us) = (caller.license.id.clone(), clock::now().as_microsecond());
+        let started = gateway.store.run(move |connection| {
+            licenses::start_clock(connection, &id, now_us)?;
+            licenses::find(connection, &id)
+        });
+        caller.license = started.await?.ok_or(Error::InvalidApiKey)?;
+    }
+    Ok(caller)
+}
+
+async fn by_key(gateway: &Gateway, secret: &Secret, public_id: String) -> Result<Caller, Error> {
+    let found = gateway.store.run(move |connection| keys::find_with_license(connection, &public_id)).await?;
+    let (key, license) = found.ok_or(Error::InvalidApiKey)?;
+    if !license::same_secret(&license::key_hash(secret.expose()), &key.secret_hash) {
+        return Err(Error::InvalidApiKey);
+    }
+    Ok(Caller { license, key: Some(key) })
+}
+
+async fn by_token(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
+    let claims = gateway.signer.verify(secret.expose())?;
+    let license = gateway.store.run(move |connection| licenses::find(connection, &claims.sub)).await?;
+    let license = license.filter(|license| license.token_id == claims.jti).ok_or(Error::InvalidApiKey)?;
+    Ok(Caller { license, key: None })
+}
+
+async fn by_ticket(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
+    let (hash, now_us) = (license::key_hash(secret.expose()), clock::now().as_microsecond());
+    let found = gateway.store.run(move |connection| {
+        let Some(ticket) = tickets::take(connection, &hash, now_us)? else { return Ok(None) };
+        let key = match &ticket.key_id {
+            Some(key_id) => keys::find(connection, key_id)?,
+            None => None,
+        };
+        Ok(licenses::find(connection, &ticket.license_id)?.map(|license| Caller { license, key }))
+    });
+    found.await?.ok_or(Error::InvalidApiKey)
+}
+
+/// The client's address: the peer's, or what a trusted proxy says of it. From the right of
+/// `X-Forwarded-For`, the first that is not a trusted proxy itself.
+#[must_use]
+pub fn client_address(request: &HttpRequest, config: &Config) -> IpAddr {
+    let nowhere = IpAddr::from([0, 0, 0, 0]);
+    let peer = request.peer_addr().map_or(nowhere, |peer| peer.ip().to_canonical());
+    let trusted = |address: &IpAddr| config.server.trusted_proxies.iter().any(|network| network.contains(address));
+    if !trusted(&peer) {
+        return peer;
+    }
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(address) = text("cf-connecting-ip").and_then(|value| value.trim().parse::<IpAddr>().ok()) {
+        return address.to_canonical();
+    }
+    let hops = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = hops.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut address = peer;
+    for hop in hops.into_iter().rev() {
+        let Ok(parsed) = hop.parse::<IpAddr>() else { break };
+        address = parsed.to_canonical();
+        if !trusted(&address) {
+            break;
+        }
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn only_trusted_proxies_speak_for_others() {
+        let config = Config::defaults().unwrap();
+        let address = |peer: &str, forwarded: &str| {
+            let request = TestRequest::default()
+                .peer_addr(peer.parse().unwrap())
+                .insert_header(("x-forwarded-for", forwarded))
+                .to_http_request();
+            client_address(&request, &config).to_string()
+        };
+        assert_eq!(address("127.0.0.1:1", "203.0.113.7"), "203.0.113.7");
+        assert_eq!(address("127.0.0.1:1", "9.9.9.9, 203.0.113.7, 127.0.0.2"), "203.0.113.7");
+        assert_eq!(address("198.51.100.1:1", "203.0.113.7"), "198.51.100.1");
+        assert_eq!(address("127.0.0.1:1", "nonsense"), "127.0.0.1");
+    }
+
+    #[test]
+    fn credentials_are_found() {
+        let found = |name: &'static str, value: &str| {
+            let request = TestRequest::default().insert_header((name, value)).to_http_request();
+            match in_header(request.headers()).or_else(|| in_subprotocol(request.headers())) {
+                Some(Credential::Lasting(secret)) => Some(secret.expose().to_owned()),
+                Some(Credential::Ticket(_)) | None => None,
+            }
+        };
+        assert_eq!(found("authorization", "Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(found("authorization", "bearer  abc").as_deref(), Some("abc"));
+        assert_eq!(found("x-api-key", "abc").as_deref(), Some("abc"));
+        assert_eq!(found("sec-websocket-protocol", "realtime, openai-insecure-api-key.abc").as_deref(), Some("abc"));
+        assert_eq!(found("authorization", "Basic abc"), None);
+    }
+}

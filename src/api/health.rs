@@ -1,0 +1,102 @@
+//! Is it up, is it ready, how is it doing: for load balancers, monitors and operators.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header;
+use actix_web::web::Data;
+use actix_web::{HttpResponse, Responder};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::refusal::Refusal;
+use crate::clock;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::store::connection::Store;
+
+/// How long an answer of the store is good for: probes may be frequent, the store is asked rarely.
+const FRESH: Duration = Duration::from_secs(1);
+/// A store that takes longer is not there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks the store whether it is there, one question at a time.
+#[derive(Clone)]
+pub struct Probe {
+    store: Store,
+    begun: Instant,
+    last: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Probe {
+    /// A probe whose uptime starts now.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, begun: Instant::now(), last: Arc::default() }
+    }
+
+    async fn store_is_there(&self) -> bool {
+        let mut last = self.last.lock().await;
+        if let Some((_, there)) = last.filter(|(at, _)| at.elapsed() < FRESH) {
+            return there;
+        }
+        let there = matches!(tokio::time::timeout(PATIENCE, self.store.ping()).await, Ok(Ok(())));
+        *last = Some((Instant::now(), there));
+        there
+    }
+}
+
+/// `GET /health`
+pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responder {
+    let database = probe.store_is_there().await;
+    let quota = gateway.quota.healthy();
+    let upstream = gateway.config.upstream.dashscope_api_key.is_some() || gateway.config.upstream.allow_byok;
+    let draining = gateway.draining();
+    let word = |good: bool, bad: &'static str| if good { "ok" } else { bad };
+    let status = match (database, quota && upstream && !draining) {
+        (true, true) => "ok",
+        (true, false) => "degraded",
+        (false, _) => "unavailable",
+    };
+    let body = json!({
+        "status": status,
+        "timestamp": clock::now(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": probe.begun.elapsed().as_secs(),
+        "components": {
+            "database": word(database, "unavailable"),
+            "upstream": word(upstream, "unconfigured"),
+            "redis": word(gateway.config.store.redis_url.is_some(), "unused"),
+            "quota": word(quota, "failing"),
+        },
+    });
+    if database { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "2")).json(body) }
+}
+
+/// `GET /healthz` and `/livez`: the process answers.
+pub async fn alive() -> impl Responder {
+    HttpResponse::Ok().json(json!({ "ok": true }))
+}
+
+/// `GET /readyz`: new sessions are welcome.
+///
+/// # Errors
+/// `Draining`, `StorageUnavailable`.
+pub async fn ready(gateway: Data<Gateway>, probe: Data<Probe>) -> Result<HttpResponse, Refusal> {
+    if gateway.draining() {
+        return Err(Error::Draining.into());
+    }
+    if !probe.store_is_there().await {
+        return Err(Error::storage("the readiness probe got no answer").into());
+    }
+    Ok(HttpResponse::Ok().json(json!({ "ok": true })))
+}
+
+/// `GET /metrics`
+///
+/// # Errors
+/// `Internal`, a defect.
+pub async fn metrics(gateway: Data<Gateway>) -> Result<HttpResponse, Refusal> {
+    let text = gateway.metrics.text().map_err(Error::internal)?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}

@@ -1,0 +1,41 @@
+//! What a person or a program gets at `/`, and the pages' files. All are compiled in.
+
+use actix_web::http::header::{self, ACCEPT};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use serde_json::json;
+
+/// No script or style but our own, no framing, nothing from elsewhere.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
+                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// `GET /`: JSON for programs, the front page for browsers.
+pub async fn front(request: HttpRequest) -> impl Responder {
+    let accepts = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepts.contains("text/html") {
+        return page("text/html; charset=utf-8", include_str!("../../static/index.html"));
+    }
+    HttpResponse::Ok().insert_header((header::VARY, "accept")).json(json!({
+        "service": "livetranslate-central",
+        "version": env!("CARGO_PKG_VERSION"),
+        "links": {
+            "health": "/health",
+            "realtime": "/v1/realtime",
+            "license": "/v1/license",
+            "jwks": "/.well-known/jwks.json",
+        },
+    }))
+}
+
+/// `GET /static/front.js`
+pub async fn script() -> impl Responder {
+    page("text/javascript; charset=utf-8", include_str!("../../static/front.js"))
+}
+
+fn page(kind: &'static str, text: &'static str) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(kind)
+        .insert_header((header::VARY, "accept"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+        .body(text)
+}

@@ -1,0 +1,158 @@
+//! Puts the house together: opens the store, starts the actors, binds, and drains at the end.
+//! The only file that knows everyone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::web::{Data, PayloadConfig};
+use actix_web::{App, HttpServer};
+
+use crate::api::health::Probe;
+use crate::api::routes::{self, Door};
+use crate::api::answer;
+use crate::config::Config;
+use crate::config::settings::Secret;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::ids;
+use crate::metrics::Metrics;
+use crate::quota::keeper::Quota;
+use crate::session::roster::Roster;
+use crate::session::socket::ClientSocket;
+use crate::signer::Signer;
+use crate::store::connection::{Location, Store};
+use crate::store::migrate;
+use crate::upstream::dashscope::Dashscope;
+
+/// Left of the drain's deadline for connections that are not sessions.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// While draining, how often is looked whether everyone has left.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A gateway that serves.
+pub struct Running {
+    address: SocketAddr,
+    servers: Vec<ServerHandle>,
+    gateway: Gateway,
+}
+
+/// Starts a gateway in the current actix system.
+///
+/// # Errors
+/// `StorageUnavailable` when the store can't be opened or migrated, `InvalidRequest` for settings that only
+/// show as wrong here, `Internal` when an address can't be bound.
+pub async fn start(config: Config) -> Result<Running, Error> {
+    // A second start in one process finds the provider installed: that is as good.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let location = Location::parse(config.store.url.expose())?;
+    let store = actix_web::web::block(move || open_store(location)).await.map_err(Error::internal)??;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
+    let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
+    let secret_key: &Secret = config.secrets.secret_key.as_ref().ok_or_else(missing)?;
+    let signer = Signer::new(secret_key, config.secrets.secret_key_previous.as_ref())?;
+    let gateway = Gateway {
+        signer: Arc::new(signer),
+        quota: Quota::start(store.clone(), ids::instance(), metrics.clone()),
+        roster: Roster::start(config.max_sessions(), metrics.clone()),
+        metrics,
+        store,
+        config: Arc::new(config),
+        going_away: Arc::new(AtomicBool::new(false)),
+    };
+    let settings = &gateway.config.server;
+    let separate = settings.admin_listen.clone();
+    let door = if separate.is_some() { Door::Public } else { Door::Both };
+    let (address, server) = serve(&gateway, (settings.host.clone(), settings.port), door)?;
+    let mut servers = vec![server.handle()];
+    actix_web::rt::spawn(server);
+    if let Some(listen) = separate {
+        let listen: SocketAddr =
+            listen.parse().map_err(|_| Error::field("ADMIN_LISTEN", "ADMIN_LISTEN must be address:port"))?;
+        let (address, server) = serve(&gateway, (listen.ip().to_string(), listen.port()), Door::Admin)?;
+        log::info!("the admin API listens on http://{address}");
+        servers.push(server.handle());
+        actix_web::rt::spawn(server);
+    }
+    log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    Ok(Running { address, servers, gateway })
+}
+
+fn open_store(location: Location) -> Result<Store, Error> {
+    let store = Store::open(location)?;
+    for name in store.run_blocking(migrate::run)? {
+        log::info!("migrated the store: {name}");
+    }
+    Ok(store)
+}
+
+fn serve(gateway: &Gateway, listen: (String, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
+    let settings = gateway.config.server.clone();
+    let (shared, probe) = (Data::new(gateway.clone()), Data::new(Probe::new(gateway.store.clone())));
+    let body_limit = settings.max_body_bytes;
+    let mut server = HttpServer::new(move || {
+        let dialer = Dashscope::new(&shared.config.upstream, shared.metrics.clone());
+        App::new()
+            .app_data(shared.clone())
+            .app_data(probe.clone())
+            .app_data(Data::new(dialer))
+            .app_data(PayloadConfig::new(body_limit))
+            .configure(|app| routes::mount(app, door))
+            .wrap(from_fn(answer::finish))
+    })
+    .disable_signals()
+    .shutdown_timeout(LAST_ANSWERS.as_secs())
+    .tcp_nodelay(true)
+    .h1_allow_half_closed(false)
+    .max_connections(settings.max_connections)
+    .on_connect(ClientSocket::save);
+    if settings.workers > 0 {
+        server = server.workers(settings.workers);
+    }
+    let cannot = |error: std::io::Error| {
+        Error::field(
+            "SERVER_PORT",
+            format!("can't listen on {}:{}: {error}; set SERVER_HOST and SERVER_PORT to a free address", listen.0, listen.1),
+        )
+    };
+    let server = server.bind((listen.0.as_str(), listen.1)).map_err(cannot)?;
+    let address = server.addrs().first().copied().ok_or_else(|| Error::internal("no address was bound"))?;
+    Ok((address, server.run()))
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends everyone home and stops: not ready at once, no new sessions, live ones closed with 1001 after
+    /// their sentence or at DRAIN_TIMEOUT_SECONDS, usage written. False if some usage could not be written.
+    pub async fn stop(self) -> bool {
+        let gateway = &self.gateway;
+        let deadline = Instant::now() + Duration::from_secs(gateway.config.server.drain_timeout_seconds);
+        gateway.going_away.store(true, Ordering::Release);
+        gateway.roster.drain(deadline);
+        log::info!("going away: {} sessions are live", gateway.metrics.sessions_live.get());
+        while gateway.quota.open_accounts() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        for server in &self.servers {
+            server.stop(true).await;
+        }
+        // Sessions that were cut with their connections settle now.
+        let last_call = Instant::now() + LAST_ANSWERS;
+        while gateway.quota.open_accounts() > 0 && Instant::now() < last_call {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let unsettled = gateway.quota.open_accounts();
+        if unsettled > 0 {
+            log::error!("{unsettled} sessions' last usage could not be written");
+        }
+        unsettled == 0
+    }
+}
