@@ -14,8 +14,8 @@
 //! | 5 | [`gateway`]: what handlers may use |
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` and `meter`, who is live in `roster` |
 //! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book` and `window` |
-//! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`license`]: what is signed; [`logs`]: starts the log |
-//! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves |
+//! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`logs`]: starts the log |
+//! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 pub mod api;
 pub mod clock;
@@ -23,10 +23,12 @@ pub mod config;
 pub mod error;
 pub mod gateway;
 pub mod ids;
+pub mod license;
 pub mod logs;
 pub mod metrics;
 pub mod quota;
 pub mod session;
+pub mod signer;
 pub mod store;
 pub mod upstream;
 pub mod wire;

@@ -25,6 +25,7 @@ CREATE INDEX licenses_by_status ON licenses (status, id);
 CREATE TABLE api_keys (
     id TEXT PRIMARY KEY NOT NULL,         -- the public part of the key
     license_id TEXT NOT NULL REFERENCES licenses (id),
+    own_license BOOLEAN NOT NULL,         -- the license was made for this key and ends with it
     secret_hash TEXT NOT NULL,            -- SHA-256 of the whole key, hex
     label TEXT,
     status TEXT NOT NULL,                 -- active, blocked, deleted

@@ -223,7 +223,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any characters.
-fn fits(pattern: &str, text: &str) -> bool {
+pub fn fits(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, rest)) => text

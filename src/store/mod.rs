@@ -1,6 +1,11 @@
 //! The cellar: PostgreSQL or SQLite behind one door. Diesel lives here only.
 pub mod accounting;
 pub mod backend;
+pub mod budgets;
 pub mod connection;
+pub mod keys;
+pub mod licenses;
 pub mod migrate;
+pub mod page;
 pub mod schema;
+pub mod tickets;

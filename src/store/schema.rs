@@ -27,6 +27,7 @@ diesel::table! {
     api_keys (id) {
         id -> Text,
         license_id -> Text,
+        own_license -> Bool,
         secret_hash -> Text,
         label -> Nullable<Text>,
         status -> Text,

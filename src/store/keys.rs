@@ -1,0 +1,177 @@
+//! The sentences about API keys.
+
+use diesel::prelude::*;
+
+use super::backend::AnyConnection;
+use super::licenses;
+use super::page::{Page, lower, pattern};
+use super::schema::api_keys;
+use crate::clock;
+use crate::error::Error;
+use crate::license::{ApiKey, KeyStatus, License};
+
+/// Adds a key.
+///
+/// # Errors
+/// The store's; `Conflict` when the id is taken.
+pub fn insert(connection: &mut AnyConnection, key: &ApiKey) -> Result<(), Error> {
+    diesel::insert_into(api_keys::table).values(Row::write(key)).execute(connection)?;
+    Ok(())
+}
+
+/// The key with this public id, deleted or not.
+///
+/// # Errors
+/// The store's.
+pub fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<ApiKey>, Error> {
+    let row: Option<Row> = api_keys::table.find(id).select(Row::as_select()).first(connection).optional()?;
+    row.map(Row::read).transpose()
+}
+
+/// The key with this public id and the license that it uses.
+///
+/// # Errors
+/// The store's.
+pub fn find_with_license(connection: &mut AnyConnection, id: &str) -> Result<Option<(ApiKey, License)>, Error> {
+    let Some(key) = find(connection, id)? else { return Ok(None) };
+    let license = licenses::find(connection, &key.license_id)?;
+    Ok(license.map(|license| (key, license)))
+}
+
+/// What a page of keys is narrowed to; deleted keys appear only where their status is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// A part of the id or label, whatever the case.
+    pub text: Option<String>,
+    /// The operator's decision.
+    pub status: Option<KeyStatus>,
+    /// One license's keys.
+    pub license_id: Option<String>,
+}
+
+/// One page of keys, one row more than the page holds when there are more.
+///
+/// # Errors
+/// The store's.
+pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Result<Vec<ApiKey>, Error> {
+    let mut query = api_keys::table.into_boxed();
+    query = match filter.status {
+        Some(status) => query.filter(api_keys::status.eq(status.word())),
+        None => query.filter(api_keys::status.ne(KeyStatus::Deleted.word())),
+    };
+    if let Some(license_id) = &filter.license_id {
+        query = query.filter(api_keys::license_id.eq(license_id.clone()));
+    }
+    if let Some(text) = &filter.text {
+        let wanted = pattern(text);
+        let in_label = lower(api_keys::label).like(wanted).escape('\\').assume_not_null();
+        // Public ids tell upper and lower case apart.
+        query = query.filter(api_keys::id.eq(text.clone()).or(api_keys::label.is_not_null().and(in_label)));
+    }
+    if let Some((time_us, id)) = page.after.clone() {
+        query = if page.newest_first {
+            let tie = api_keys::created_at_us.eq(time_us).and(api_keys::id.lt(id));
+            query.filter(api_keys::created_at_us.lt(time_us).or(tie))
+        } else {
+            let tie = api_keys::created_at_us.eq(time_us).and(api_keys::id.gt(id));
+            query.filter(api_keys::created_at_us.gt(time_us).or(tie))
+        };
+    }
+    query = if page.newest_first {
+        query.order((api_keys::created_at_us.desc(), api_keys::id.desc()))
+    } else {
+        query.order((api_keys::created_at_us.asc(), api_keys::id.asc()))
+    };
+    let rows: Vec<Row> = query.limit(page.limit + 1).select(Row::as_select()).load(connection)?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// What changes about a key; what is `None` stays, an inner `None` empties the column.
+#[derive(Debug, Clone, Default, AsChangeset)]
+#[diesel(table_name = api_keys)]
+pub struct Change {
+    /// Hash of a new secret.
+    pub secret_hash: Option<String>,
+    /// Label.
+    pub label: Option<Option<String>>,
+    /// [`KeyStatus::word`].
+    pub status: Option<&'static str>,
+    /// End.
+    pub expires_at_us: Option<Option<i64>>,
+    /// When this change was made.
+    pub updated_at_us: i64,
+}
+
+/// Changes a key that is not deleted; false if there is none with this id.
+///
+/// # Errors
+/// The store's.
+pub fn change(connection: &mut AnyConnection, id: &str, change: &Change) -> Result<bool, Error> {
+    let living = api_keys::table.filter(api_keys::id.eq(id)).filter(api_keys::status.ne(KeyStatus::Deleted.word()));
+    Ok(diesel::update(living).set(change).execute(connection)? > 0)
+}
+
+/// How many keys of a license are not deleted.
+///
+/// # Errors
+/// The store's.
+pub fn count_living(connection: &mut AnyConnection, license_id: &str) -> Result<i64, Error> {
+    let living = api_keys::table
+        .filter(api_keys::license_id.eq(license_id))
+        .filter(api_keys::status.ne(KeyStatus::Deleted.word()));
+    Ok(living.count().get_result(connection)?)
+}
+
+/// How many keys there are, by [`KeyStatus::word`].
+///
+/// # Errors
+/// The store's.
+pub fn count_by_status(connection: &mut AnyConnection) -> Result<Vec<(String, i64)>, Error> {
+    let query = api_keys::table.group_by(api_keys::status).select((api_keys::status, diesel::dsl::count_star()));
+    Ok(query.load(connection)?)
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = api_keys)]
+struct Row {
+    id: String,
+    license_id: String,
+    own_license: bool,
+    secret_hash: String,
+    label: Option<String>,
+    status: String,
+    created_at_us: i64,
+    updated_at_us: i64,
+    expires_at_us: Option<i64>,
+}
+
+impl Row {
+    fn write(key: &ApiKey) -> Self {
+        Self {
+            id: key.id.clone(),
+            license_id: key.license_id.clone(),
+            own_license: key.own_license,
+            secret_hash: key.secret_hash.clone(),
+            label: key.label.clone(),
+            status: key.status.word().to_owned(),
+            created_at_us: key.created_at.as_microsecond(),
+            updated_at_us: key.updated_at.as_microsecond(),
+            expires_at_us: key.expires_at.map(jiff::Timestamp::as_microsecond),
+        }
+    }
+
+    fn read(self) -> Result<ApiKey, Error> {
+        let status = KeyStatus::read(&self.status).ok_or_else(|| Error::internal("a key with an unknown status"))?;
+        Ok(ApiKey {
+            id: self.id,
+            license_id: self.license_id,
+            own_license: self.own_license,
+            secret_hash: self.secret_hash,
+            label: self.label,
+            status,
+            created_at: clock::at(self.created_at_us),
+            updated_at: clock::at(self.updated_at_us),
+            expires_at: self.expires_at_us.map(clock::at),
+        })
+    }
+}
