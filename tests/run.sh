@@ -118,7 +118,6 @@ export TEST_PYTHON
 # --- the tests ------------------------------------------------------------------------------------------------
 command -v cargo >/dev/null || fail "cargo is missing; install Rust from https://rustup.rs"
 command -v cc >/dev/null || apt_install gcc libc6-dev
-command -v make >/dev/null || apt_install make
 say "cargo test"
 # Tests that open many sockets need more than the usual 1,024 descriptors.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
