@@ -201,7 +201,8 @@ mod tests {
         let full_names = SETTINGS.iter().filter_map(|setting| setting.names.first());
         let parts = OTHER_NAMES.iter().filter(|name| name.starts_with("REDIS"));
         let mut wanted: Vec<_> = full_names.chain(parts).copied().collect();
-        (given.sort_unstable(), wanted.sort_unstable());
+        given.sort_unstable();
+        wanted.sort_unstable();
         assert_eq!(given, wanted);
     }
 
