@@ -11,9 +11,9 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
 
+use crate::api::answer;
 use crate::api::health::Probe;
 use crate::api::routes::{self, Door};
-use crate::api::answer;
 use crate::config::Config;
 use crate::config::settings::Secret;
 use crate::error::Error;
@@ -66,13 +66,13 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let settings = &gateway.config.server;
     let separate = settings.admin_listen.clone();
     let door = if separate.is_some() { Door::Public } else { Door::Both };
-    let (address, server) = serve(&gateway, (settings.host.clone(), settings.port), door)?;
+    let (address, server) = serve(&gateway, (settings.host.as_str(), settings.port), door)?;
     let mut servers = vec![server.handle()];
     actix_web::rt::spawn(server);
     if let Some(listen) = separate {
         let listen: SocketAddr =
             listen.parse().map_err(|_| Error::field("ADMIN_LISTEN", "ADMIN_LISTEN must be address:port"))?;
-        let (address, server) = serve(&gateway, (listen.ip().to_string(), listen.port()), Door::Admin)?;
+        let (address, server) = serve(&gateway, (&listen.ip().to_string(), listen.port()), Door::Admin)?;
         log::info!("the admin API listens on http://{address}");
         servers.push(server.handle());
         actix_web::rt::spawn(server);
@@ -89,7 +89,7 @@ fn open_store(location: Location) -> Result<Store, Error> {
     Ok(store)
 }
 
-fn serve(gateway: &Gateway, listen: (String, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
+fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
     let settings = gateway.config.server.clone();
     let (shared, probe) = (Data::new(gateway.clone()), Data::new(Probe::new(gateway.store.clone())));
     let body_limit = settings.max_body_bytes;
@@ -115,10 +115,10 @@ fn serve(gateway: &Gateway, listen: (String, u16), door: Door) -> Result<(Socket
     let cannot = |error: std::io::Error| {
         Error::field(
             "SERVER_PORT",
-            format!("can't listen on {}:{}: {error}; set SERVER_HOST and SERVER_PORT to a free address", listen.0, listen.1),
+            format!("can't listen on {host}:{port}: {error}; set SERVER_HOST and SERVER_PORT to a free address"),
         )
     };
-    let server = server.bind((listen.0.as_str(), listen.1)).map_err(cannot)?;
+    let server = server.bind((host, port)).map_err(cannot)?;
     let address = server.addrs().first().copied().ok_or_else(|| Error::internal("no address was bound"))?;
     Ok((address, server.run()))
 }

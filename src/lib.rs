@@ -18,6 +18,7 @@
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 pub mod api;
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -81,7 +81,8 @@ fn in_header(headers: &HeaderMap) -> Option<Credential> {
 
 fn in_subprotocol(headers: &HeaderMap) -> Option<Credential> {
     let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
-    let credential = offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL));
+    let credential =
+        offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL));
     credential.map(|credential| Credential::Lasting(Secret::new(credential)))
 }
 
@@ -140,12 +141,12 @@ async fn by_token(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
 async fn by_ticket(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
     let (hash, now_us) = (license::key_hash(secret.expose()), clock::now().as_microsecond());
     let found = gateway.store.run(move |connection| {
-        let Some(ticket) = tickets::take(connection, &hash, now_us)? else { return Ok(None) };
-        let key = match &ticket.key_id {
+        let Some((license_id, key_id)) = tickets::take(connection, &hash, now_us)? else { return Ok(None) };
+        let key = match &key_id {
             Some(key_id) => keys::find(connection, key_id)?,
             None => None,
         };
-        Ok(licenses::find(connection, &ticket.license_id)?.map(|license| Caller { license, key }))
+        Ok(licenses::find(connection, &license_id)?.map(|license| Caller { license, key }))
     });
     found.await?.ok_or(Error::InvalidApiKey)
 }

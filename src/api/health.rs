@@ -70,7 +70,11 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
             "quota": word(quota, "failing"),
         },
     });
-    if database { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "2")).json(body) }
+    if database {
+        HttpResponse::Ok().json(body)
+    } else {
+        HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "2")).json(body)
+    }
 }
 
 /// `GET /healthz` and `/livez`: the process answers.

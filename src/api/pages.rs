@@ -26,6 +26,16 @@ pub async fn front(request: HttpRequest) -> impl Responder {
     }))
 }
 
+/// `GET /static/front.css`
+pub async fn style() -> impl Responder {
+    page("text/css; charset=utf-8", include_str!("../../static/front.css"))
+}
+
+/// `GET /static/icon.svg`
+pub async fn icon() -> impl Responder {
+    page("image/svg+xml", include_str!("../../static/icon.svg"))
+}
+
 /// `GET /static/front.js`
 pub async fn script() -> impl Responder {
     page("text/javascript; charset=utf-8", include_str!("../../static/front.js"))

@@ -42,7 +42,8 @@ pub async fn realtime(
     let gateway = gateway(&request)?;
     check_upgrade(&request)?;
     let named = guard::query(&request, "model").filter(|model| !model.is_empty());
-    let named = named.ok_or_else(|| Error::field("model", "name a model: `?model=qwen3.5-livetranslate-flash-realtime`"))?;
+    let named =
+        named.ok_or_else(|| Error::field("model", "name a model: `?model=qwen3.5-livetranslate-flash-realtime`"))?;
     let model = find_model(&gateway.config, &caller.license.models, &named)?;
     if model.protocol == Protocol::Task {
         return Err(Error::ModelNotFound(named).into());
@@ -61,8 +62,7 @@ pub async fn inference(
     payload: Payload,
 ) -> Result<HttpResponse, Refusal> {
     check_upgrade(&request)?;
-    let wanted =
-        Wanted { model: "task".to_owned(), protocol: Protocol::Task, usage: UsageReport::PerResponse };
+    let wanted = Wanted { model: "task".to_owned(), protocol: Protocol::Task, usage: UsageReport::PerResponse };
     open(caller, &request, payload, wanted).await
 }
 

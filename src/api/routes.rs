@@ -35,7 +35,9 @@ pub fn mount(app: &mut ServiceConfig, door: Door) {
 
 fn public(app: &mut ServiceConfig) {
     app.service(at("/").route(get().to(pages::front)))
+        .service(at("/static/front.css").route(get().to(pages::style)))
         .service(at("/static/front.js").route(get().to(pages::script)))
+        .service(at("/static/icon.svg").route(get().to(pages::icon)))
         .service(at("/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/inference").route(get().to(realtime::inference)));

@@ -192,6 +192,21 @@ mod tests {
         }
     }
 
+    /// The example for operators names every plain name once (aliases aside), and nothing unknown.
+    #[test]
+    fn the_example_environment_is_complete() {
+        const OF_COMPOSE: &[&str] = &["ACME_EMAIL", "POSTGRES_PASSWORD", "IMAGE_TAG"];
+        let assigned = |line: &'static str| line.trim_start_matches('#').split_once('=').map(|(name, _)| name);
+        let lines = include_str!("../../deploy/.env.example").lines().filter_map(assigned);
+        let mut given: Vec<_> = lines.filter(|name| !name.contains(' ') && !OF_COMPOSE.contains(name)).collect();
+        let full_names = SETTINGS.iter().filter_map(|setting| setting.names.first());
+        let parts = OTHER_NAMES.iter().filter(|name| name.starts_with("REDIS"));
+        let mut wanted: Vec<_> = full_names.chain(parts).copied().collect();
+        given.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(given, wanted);
+    }
+
     #[test]
     fn names_that_are_nearly_ours() {
         for (foreign, ours) in [

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::config::{self, Config};
-use crate::config::settings::{Model, Protocol, UsageReport};
+use crate::config::Config;
+use crate::config::settings::{self, Model, Protocol, UsageReport};
 use crate::error::Error;
 
 /// Limits and clocks of one session.
@@ -30,11 +30,11 @@ pub struct Rules {
 ///
 /// # Errors
 /// `ModelNotFound`, `ModelNotAllowed`.
-pub fn find_model<'a>(settings: &'a Config, allowed: &[String], id: &str) -> Result<&'a Model, Error> {
+pub fn find_model<'a>(config: &'a Config, allowed: &[String], id: &str) -> Result<&'a Model, Error> {
     let sane = |id: &str| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
-    let model = settings.model(id).filter(|_| id.len() <= 128 && sane(id));
+    let model = config.model(id).filter(|_| id.len() <= 128 && sane(id));
     let model = model.ok_or_else(|| Error::ModelNotFound(id.chars().take(128).collect()))?;
-    if allowed.is_empty() || allowed.iter().any(|pattern| config::matches(pattern, id)) {
+    if allowed.is_empty() || allowed.iter().any(|pattern| settings::fits(pattern, id)) {
         return Ok(model);
     }
     Err(Error::ModelNotAllowed(id.to_owned()))
