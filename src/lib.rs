@@ -22,4 +22,5 @@ pub mod config;
 pub mod error;
 pub mod ids;
 pub mod metrics;
+pub mod simulator;
 pub mod store;
