@@ -17,6 +17,7 @@
 //! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`license`]: what is signed |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -8,6 +8,7 @@ use super::events::{Output, event, set};
 use super::faults::ErrorFault;
 use super::request::Seen;
 use super::session::Session;
+use super::task::Task;
 use super::tuning::Tuning;
 
 /// Who speaks on a connection. Times are milliseconds since its upgrade.
@@ -15,6 +16,8 @@ use super::tuning::Tuning;
 pub enum Protocol {
     /// `/api-ws/v1/realtime`
     Realtime(Box<Session>),
+    /// `/api-ws/v1/inference`
+    Task(Box<Task>),
 }
 
 impl Protocol {
@@ -24,20 +27,28 @@ impl Protocol {
         Self::Realtime(Box::new(Session::open(dialect, model, tuning, out)))
     }
 
+    /// A connection of the task protocol; it says nothing until it is asked.
+    #[must_use]
+    pub fn task(tuning: &Tuning) -> Self {
+        Self::Task(Box::new(Task::new(tuning)))
+    }
+
     /// Takes a text frame.
-    pub fn on_text(&mut self, text: &str, _now_ms: u64, out: &mut Vec<Output>) -> Seen {
+    pub fn on_text(&mut self, text: &str, now_ms: u64, out: &mut Vec<Output>) -> Seen {
         match self {
             Self::Realtime(session) => session.on_text(text, out),
+            Self::Task(task) => task.on_text(text, now_ms, out),
         }
     }
 
     /// Takes a binary frame.
-    pub fn on_binary(&mut self, _bytes: &Bytes, _now_ms: u64, out: &mut Vec<Output>) -> Seen {
+    pub fn on_binary(&mut self, bytes: &Bytes, now_ms: u64, out: &mut Vec<Output>) -> Seen {
         match self {
             Self::Realtime(_) => {
                 Session::on_binary(out);
                 Seen::Event("binary".to_owned())
             }
+            Self::Task(task) => task.on_binary(bytes, now_ms, out),
         }
     }
 
@@ -46,13 +57,15 @@ impl Protocol {
     pub fn deadline_ms(&self) -> Option<u64> {
         match self {
             Self::Realtime(_) => None,
+            Self::Task(task) => task.deadline_ms(),
         }
     }
 
     /// Lets time pass.
-    pub fn on_time(&mut self, _now_ms: u64, _out: &mut Vec<Output>) {
+    pub fn on_time(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         match self {
             Self::Realtime(_) => {}
+            Self::Task(task) => task.on_time(now_ms, out),
         }
     }
 
@@ -70,6 +83,7 @@ impl Protocol {
                 }
                 event("error", &json!({"error": error}))
             }
+            Self::Task(task) => task.failed(fault.code.as_deref().unwrap_or("InternalError"), &fault.message),
         }
     }
 }

@@ -137,6 +137,7 @@ fn tie(io: &dyn Any, extensions: &mut Extensions) {
 fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/api-ws/v1/realtime", web::get().to(realtime))
+        .route("/api-ws/v1/inference", web::get().to(inference))
         .route("/simulator/sessions", web::get().to(sessions))
         .route("/simulator/faults", web::post().to(faults))
         .default_service(web::to(nothing));
@@ -173,6 +174,14 @@ async fn realtime(
         None => Err(handshake::refusal(if model.is_empty() { 400 } else { 404 })),
     };
     upgrade(&shared, &request, payload, &model, speak).await
+}
+
+async fn inference(
+    shared: web::Data<Shared>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, actix_web::Error> {
+    upgrade(&shared, &request, payload, "", |tuning, _| Ok(Protocol::task(tuning))).await
 }
 
 /// Judges the handshake and starts the connection's task.
@@ -216,3 +225,7 @@ where
     rt::spawn(Connection::new(parts, out).run(payload));
     Ok(response.streaming(body))
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -90,27 +90,21 @@ fn silence(ms: usize) -> Vec<i16> {
     vec![0; ms * 16]
 }
 
-/// Names with what repeats in any order taken together.
-fn folded(names: &[String], pieces: &[&str]) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    for name in names {
-        let piece = pieces.iter().any(|piece| name.ends_with(piece)) && name.starts_with("response.");
-        let source = name.starts_with("conversation.item.input_audio_transcription.") && !name.ends_with(".completed");
-        let short = if piece {
-            "…"
-        } else if source {
-            "(source)"
-        } else {
-            name.as_str()
-        };
-        let last_two = &out[out.len().saturating_sub(2)..];
-        let seen = matches!(short, "…" | "(source)") && last_two.iter().any(|name| name == short);
-        if !seen {
-            out.push(short.to_owned());
-        }
-    }
-    out
+/// The order of types without the pieces that are interleaved.
+fn frame(names: &[String]) -> Vec<&str> {
+    let piece = |name: &str| [".text", ".delta"].iter().any(|end| name.ends_with(end));
+    names.iter().map(String::as_str).filter(|name| !piece(name)).collect()
 }
+
+const OPENING: [&str; 7] = [
+    "session.created",
+    "input_audio_buffer.speech_started",
+    "conversation.item.created",
+    "response.created",
+    "response.output_item.added",
+    "conversation.item.created",
+    "response.content_part.added",
+];
 
 #[test]
 fn a_sentence_of_three_five_comes_in_the_recorded_order() {
@@ -118,36 +112,23 @@ fn a_sentence_of_three_five_comes_in_the_recorded_order() {
     client.audio(&tone(4000));
     client.audio(&silence(1200));
     client.say("session.finish");
-    let names = folded(&client.names(), &[".text", ".delta"]);
-    assert_eq!(
-        names,
-        [
-            "session.created",
-            "input_audio_buffer.speech_started",
-            "conversation.item.created",
-            "(source)",
-            "response.created",
-            "response.output_item.added",
-            "conversation.item.created",
-            "response.content_part.added",
-            "…",
-            "(source)",
-            "…",
-            "input_audio_buffer.speech_stopped",
-            "response.audio_transcript.done",
-            "conversation.item.input_audio_transcription.completed",
-            "response.audio.done",
-            "response.content_part.done",
-            "response.output_item.done",
-            "response.done",
-            "session.finished",
-        ]
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| *index != 10)
-        .map(|(_, name)| (*name).to_owned())
-        .collect::<Vec<_>>()
-    );
+    let names = client.names();
+    let closing = [
+        "input_audio_buffer.speech_stopped",
+        "response.audio_transcript.done",
+        "conversation.item.input_audio_transcription.completed",
+        "response.audio.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+        "session.finished",
+    ];
+    assert_eq!(frame(&names), [&OPENING[..], &closing].concat());
+    let position = |name: &str| names.iter().position(|other| other == name).unwrap();
+    assert!(position("conversation.item.input_audio_transcription.text") < position("response.created"));
+    assert!(position("response.content_part.added") < position("response.audio_transcript.text"));
+    let last_delta = names.iter().rposition(|name| name == "response.audio.delta").unwrap();
+    assert!(last_delta < position("input_audio_buffer.speech_stopped"));
 }
 
 #[test]
@@ -155,25 +136,17 @@ fn a_sentence_of_three_eight_comes_in_the_recorded_order() {
     let mut client = Client::dial(THREE_EIGHT);
     client.audio(&tone(4000));
     client.audio(&silence(2600));
-    let names = folded(&client.names(), &[".delta"]);
-    let tail: Vec<&str> = names.iter().rev().take(8).rev().map(String::as_str).collect();
-    assert_eq!(
-        tail,
-        [
-            "input_audio_buffer.speech_stopped",
-            "conversation.item.input_audio_transcription.completed",
-            "response.audio_transcript.done",
-            "response.audio.done",
-            "response.content_part.done",
-            "response.output_item.done",
-            "response.done",
-        ]
-        .iter()
-        .fold(vec![names[names.len() - 8].as_str()], |mut all, name| {
-            all.push(name);
-            all
-        })
-    );
+    let names = client.names();
+    let closing = [
+        "input_audio_buffer.speech_stopped",
+        "conversation.item.input_audio_transcription.completed",
+        "response.audio_transcript.done",
+        "response.audio.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+    ];
+    assert_eq!(frame(&names), [&OPENING[..], &closing].concat());
 }
 
 #[test]
