@@ -19,6 +19,7 @@
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod quota;
 pub mod session;
 pub mod signer;
+pub mod simulator;
 pub mod store;
 pub mod upstream;
 pub mod wire;

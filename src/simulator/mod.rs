@@ -1,0 +1,23 @@
+//! The stand-in upstream: speaks DashScope's realtime and task protocols, with faults on demand.
+pub mod caption;
+pub mod connection;
+pub mod dialect;
+pub mod events;
+pub mod faults;
+pub mod frames;
+pub mod handshake;
+pub mod hearing;
+pub mod ledger;
+pub mod phrases;
+pub mod protocol;
+pub mod request;
+pub mod segment;
+pub mod sentence;
+pub mod server;
+pub mod session;
+pub mod settings;
+pub mod task;
+pub mod tuning;
+pub mod usage;
+pub mod vad;
+pub mod voice;
