@@ -130,6 +130,12 @@ impl Running {
         self.address
     }
 
+    /// Sessions whose usage is not settled yet.
+    #[must_use]
+    pub fn open_accounts(&self) -> usize {
+        self.gateway.quota.open_accounts()
+    }
+
     /// Sends everyone home and stops: not ready at once, no new sessions, live ones closed with 1001 after
     /// their sentence or at DRAIN_TIMEOUT_SECONDS, usage written. False if some usage could not be written.
     pub async fn stop(self) -> bool {

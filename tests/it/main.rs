@@ -1,4 +1,12 @@
 //! The integration tests: one binary, one module for each concern.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that meets the unexpected should panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that meets the unexpected should panic"
+)]
 
+mod book;
+mod relay;
 mod shape;
+mod support;
