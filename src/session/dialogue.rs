@@ -96,10 +96,12 @@ impl Dialogue {
                 let known = find_model(&self.rules.config, &self.rules.allowed_models, &task.model);
                 self.task_id = Some(task.id.clone());
                 self.finish_sent = false;
-                self.responding = true;
-                self.meter.begin(&task, now);
                 match known {
-                    Ok(model) if model.protocol == Protocol::Task => Ok(()),
+                    Ok(model) if model.protocol == Protocol::Task => {
+                        self.responding = true;
+                        self.meter.begin(&task, now);
+                        Ok(())
+                    }
                     Ok(_) => Err(Refused::Session(Error::ModelNotFound(task.model))),
                     Err(error) => Err(Refused::Session(error)),
                 }

@@ -194,7 +194,7 @@ impl Relay {
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.release_held(step);
-        if self.dialogue.finished || step.lease.forwarded == 0 || !self.ask_for_the_end(step) {
+        if !(self.unsaid(step) && self.ask_for_the_end(step)) {
             let reason = if self.dialogue.finished { "done" } else { reason };
             return self.finish(reason, step);
         }
@@ -205,11 +205,7 @@ impl Relay {
     /// Ends the session when what is being said has come out: no more audio goes in.
     fn let_out(&mut self, why: Error, step: &mut Step<'_>) {
         self.release_held(step);
-        let unsaid = match self.protocol {
-            Protocol::Livetranslate => step.lease.forwarded > 0 && !self.dialogue.finished,
-            Protocol::Omni | Protocol::Task => self.dialogue.responding,
-        };
-        let asked = unsaid && self.ask_for_the_end(step);
+        let asked = self.unsaid(step) && self.ask_for_the_end(step);
         if asked || self.dialogue.responding {
             let until = step.now + LAST_SENTENCE;
             let until = self.drain_by.map_or(until, |deadline| deadline.min(until));
@@ -228,6 +224,15 @@ impl Relay {
         }
         self.say_goodbye(why, step);
         self.on_client_gone(why.row().code, step);
+    }
+
+    /// Whether the provider has something left to say that it can be asked for.
+    fn unsaid(&self, step: &Step<'_>) -> bool {
+        match self.protocol {
+            Protocol::Livetranslate => step.lease.forwarded > 0 && !self.dialogue.finished,
+            Protocol::Omni => false,
+            Protocol::Task => self.dialogue.responding,
+        }
     }
 
     /// Asks the provider to flush and report; false if it has no word for it.

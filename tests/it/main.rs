@@ -10,3 +10,4 @@ mod book;
 mod relay;
 mod shape;
 mod support;
+mod transcripts;
