@@ -16,6 +16,8 @@ use super::protocol::Protocol;
 
 /// How long the client may take to answer a close frame.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// No frame is padded beyond this.
+const LARGEST_PAD: usize = 64 << 20;
 /// With no timer set, look again after this long.
 const FAR: Duration = Duration::from_secs(3600);
 
@@ -163,7 +165,7 @@ impl Connection {
         }
         self.reader.feed(bytes);
         while matches!(self.phase, Phase::Open | Phase::Silent | Phase::Closing) {
-            match self.reader.next() {
+            match self.reader.message() {
                 Ok(Some(message)) => self.on_message(message),
                 Ok(None) => return,
                 Err(code) => self.close(code, ""),
@@ -278,6 +280,7 @@ impl Connection {
 /// The text with blanks before its last brace, so that its frame is `size` bytes long.
 fn padded(mut text: String, size: usize) -> String {
     // A server's frame has a header of 2, 4 or 10 bytes.
+    let size = size.min(LARGEST_PAD);
     let header = if size > 65_535 + 4 { 10 } else { 4 };
     let missing = size.saturating_sub(header + text.len());
     if text.pop() == Some('}') {

@@ -105,6 +105,13 @@ pub fn event(name: &'static str, fields: &Value) -> Output {
     Output::Event { name, text: format!(r#"{{"event_id":"{}","type":"{name}"{comma}{rest}"#, id("event_")) }
 }
 
+/// A message of the task protocol; `more` goes into its header.
+#[must_use]
+pub fn message(name: &'static str, task: &str, more: &Value, payload: &Value) -> Output {
+    let header = with(json!({"task_id": task, "event": name, "attributes": {}}), more);
+    Output::Event { name, text: json!({"header": header, "payload": payload}).to_string() }
+}
+
 /// `response.audio.delta` around raw PCM16LE.
 #[must_use]
 pub fn audio_delta(response: &str, item: &str, pcm: &[u8]) -> Output {

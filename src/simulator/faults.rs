@@ -134,7 +134,7 @@ impl Schedule {
         if let Some(error) = &faults.error {
             at(Some(error.after_ms), Act::Error(error.clone()));
             if let Some(close) = &error.close {
-                at(Some(error.after_ms + close.after_ms.unwrap_or(0)), close.act());
+                at(Some(error.after_ms.saturating_add(close.after_ms.unwrap_or(0))), close.act());
             }
         }
         if let Some(close) = &faults.close {

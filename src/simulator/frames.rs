@@ -55,7 +55,7 @@ impl Reader {
     ///
     /// # Errors
     /// The close code for what breaks the protocol.
-    pub fn next(&mut self) -> Result<Option<Incoming>, u16> {
+    pub fn message(&mut self) -> Result<Option<Incoming>, u16> {
         loop {
             let frame = self.codec.decode(&mut self.buffer).map_err(|error| match error {
                 ProtocolError::Overflow => 1009,
@@ -233,10 +233,10 @@ mod tests {
         bytes[0] = 0x81;
         let mut reader = Reader::default();
         reader.feed(&bytes);
-        assert_eq!(reader.next(), Err(1007));
+        assert_eq!(reader.message(), Err(1007));
         let mut reader = Reader::default();
         reader.feed(&[0x01, 0x00]);
-        assert_eq!(reader.next(), Err(1002));
+        assert_eq!(reader.message(), Err(1002));
     }
 
     #[test]

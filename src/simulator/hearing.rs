@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::events::Refusal;
-use super::settings::View;
 use super::vad::{Heard, Vad, WINDOW_MS};
+use super::view::View;
 
 /// In manual mode, audio beyond this is counted but not spoken.
 const LONGEST_HELD_MS: usize = 60_000;
@@ -105,8 +105,7 @@ impl Hearing {
 
     /// Obeys changed settings.
     pub fn tune(&mut self, view: &View) {
-        self.raw.clear();
-        self.held.clear();
+        self.clear();
         if let Some(turn) = view.turn {
             self.vad.tune(turn.silence_ms, turn.padding_ms);
         }

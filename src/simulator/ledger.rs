@@ -19,9 +19,10 @@ const MOST_FRAME_BYTES: usize = 64 << 20;
 pub struct SessionRecord {
     /// The path that was upgraded.
     pub path: String,
-    /// The model asked for.
+    /// The model asked for; in the task protocol, the last task's.
     pub model: String,
-    /// The bearer that was given. A secret: tests use made-up ones.
+    /// The bearer that was given. As JSON, its last four characters only.
+    #[serde(serialize_with = "masked")]
     pub api_key: String,
     /// Audio samples accepted.
     pub samples: u64,
@@ -84,6 +85,10 @@ impl SessionRecord {
                 self.audio_bytes += u64::try_from(bytes).unwrap_or(0);
                 self.samples = self.audio_bytes / 2;
             }
+            Seen::Run { model } => {
+                self.model = model;
+                self.saw(Seen::Event("run-task".to_owned()));
+            }
             Seen::Event(kind) if self.events.len() < MOST_EVENTS => self.events.push(kind),
             Seen::Event(_) => {}
         }
@@ -128,6 +133,11 @@ impl Ledger {
         let pages: Vec<Page> = locked(&self.0).iter().cloned().collect();
         pages.iter().map(|page| page.record().clone()).collect()
     }
+}
+
+fn masked<S: serde::Serializer>(key: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let hidden = key.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
+    serializer.serialize_str(&format!("***{}", key.get(hidden..).filter(|_| hidden >= 3).unwrap_or_default()))
 }
 
 /// A panic elsewhere doesn't spoil numbers: they are read all the same.

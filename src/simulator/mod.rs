@@ -20,4 +20,5 @@ pub mod task;
 pub mod tuning;
 pub mod usage;
 pub mod vad;
+pub mod view;
 pub mod voice;

@@ -50,6 +50,11 @@ pub enum Seen {
         /// Its length, decoded.
         bytes: usize,
     },
+    /// A task was asked for.
+    Run {
+        /// Its model.
+        model: String,
+    },
     /// Any other event, by its type; `invalid` for what couldn't be read.
     Event(String),
 }

@@ -68,7 +68,7 @@ impl Segment {
             "id": self.speech_item, "object": "realtime.item", "type": "message", "status": "in_progress",
             "role": role, "content": [{"type": "input_audio"}],
         });
-        out.push(item_created(item, self.before.as_deref()));
+        out.push(item_created(&item, self.before.as_deref()));
     }
 
     /// Takes the sentence's samples in, without the silence at its end.
@@ -238,7 +238,7 @@ impl Segment {
         });
         let fields = json!({"response_id": self.response, "output_index": 0, "item": item});
         out.push(event("response.output_item.added", &fields));
-        out.push(item_created(item, Some(&self.speech_item)));
+        out.push(item_created(&item, Some(&self.speech_item)));
         let kind = if self.spoken() { "audio" } else { "text" };
         let part = json!({"part": {"type": kind, "text": ""}});
         out.push(event("response.content_part.added", &with(self.place(), &part)));
@@ -269,7 +269,7 @@ impl Segment {
     }
 }
 
-fn item_created(item: Value, before: Option<&str>) -> Output {
+fn item_created(item: &Value, before: Option<&str>) -> Output {
     let mut fields = json!({"item": item});
     if let Some(before) = before {
         set(&mut fields, "previous_item_id", before);

@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use super::caption::Caption;
-use super::events::Output;
+use super::events::{Output, message, set, with};
 use super::phrases;
-use super::task::message_of;
 use super::tuning::Tuning;
 use super::vad::{Heard, Vad};
 
@@ -215,15 +214,15 @@ fn result(sentence: &Sentence, count: usize, end_ms: u64, seconds: Option<u64>, 
     if let Some(source) = &sentence.source {
         let body = text(source, sentence.begin_ms, end_ms, last);
         let more = json!({"sentence_id": count.saturating_sub(1), "vad_pre_end": last});
-        super::events::set(&mut output, "transcription", super::events::with(body, &more));
+        set(&mut output, "transcription", with(body, &more));
     }
     if let Some(target) = &sentence.target {
         let body = text(target, sentence.begin_ms, end_ms, last);
         let more = json!({"sentence_id": count.saturating_sub(1), "lang": target.language()});
-        super::events::set(&mut output, "translations", json!([super::events::with(body, &more)]));
+        set(&mut output, "translations", json!([with(body, &more)]));
     }
     let usage = seconds.map(|seconds| json!({"duration": seconds}));
-    message_of("result-generated", task, json!({}), json!({"output": output, "usage": usage}))
+    message("result-generated", task, &json!({}), &json!({"output": output, "usage": usage}))
 }
 
 /// A line with its words spread over its time; the last word is fixed only when the line is.

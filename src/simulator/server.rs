@@ -71,6 +71,8 @@ impl Simulator {
             .on_connect(tie)
             .workers(1)
             .disable_signals()
+            // After the goodbyes the line is cut at once, or each close would take a second.
+            .client_disconnect_timeout(Duration::ZERO)
             .shutdown_timeout(1)
             .bind((Ipv4Addr::LOCALHOST, port))?;
         let address = server.addrs().first().copied().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -171,7 +173,8 @@ async fn realtime(
     let model = handshake::model(request.query_string()).unwrap_or_default().to_owned();
     let speak = |tuning: &Tuning, out: &mut Vec<_>| match Dialect::of(&model) {
         Some(dialect) => Ok(Protocol::realtime(dialect, &model, tuning, out)),
-        None => Err(handshake::refusal(if model.is_empty() { 400 } else { 404 })),
+        None if model.is_empty() => Err(400),
+        None => Err(404),
     };
     upgrade(&shared, &request, payload, &model, speak).await
 }
@@ -193,7 +196,7 @@ async fn upgrade<F>(
     speak: F,
 ) -> Result<HttpResponse, actix_web::Error>
 where
-    F: FnOnce(&Tuning, &mut Vec<Output>) -> Result<Protocol, HttpResponse>,
+    F: FnOnce(&Tuning, &mut Vec<Output>) -> Result<Protocol, u16>,
 {
     let faults = locked(&shared.queue).pop_front().unwrap_or_else(|| shared.options.faults.clone());
     if let Some(delay_ms) = faults.handshake_delay_ms {
@@ -208,7 +211,7 @@ where
     let mut out = Vec::new();
     let protocol = match speak(&shared.options.tuning, &mut out) {
         Ok(protocol) => protocol,
-        Err(refusal) => return Ok(refusal),
+        Err(status) => return Ok(handshake::refusal(status)),
     };
     let mut response = ws::handshake(request)?;
     let (writer, body) = Writer::new();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::dialect::Dialect;
-use super::events::{Output, Refusal, event, id};
+use super::events::{Output, Refusal, event, id, set, with};
 use super::hearing::{Change, Hearing};
 use super::request::{ClientEvent, Seen};
 use super::segment::Segment;
@@ -130,7 +130,7 @@ impl Session {
                 let segment = Segment::new(&self.settings, &self.tuning, self.number, self.previous_item.clone());
                 let mut fields = json!({"audio_start_ms": from_ms, "item_id": segment.speech_item});
                 if self.dialect == Dialect::G2 {
-                    super::events::set(&mut fields, "speaker_id", 1);
+                    set(&mut fields, "speaker_id", 1);
                 }
                 out.push(event("input_audio_buffer.speech_started", &fields));
                 if self.dialect.translates() {
@@ -179,7 +179,7 @@ impl Session {
     fn committed(&self, segment: &Segment, out: &mut Vec<Output>) {
         let mut fields = json!({"item_id": segment.speech_item});
         if let Some(before) = &self.previous_item {
-            super::events::set(&mut fields, "previous_item_id", before.as_str());
+            set(&mut fields, "previous_item_id", before.as_str());
         }
         out.push(event("input_audio_buffer.committed", &fields));
         segment.announce(out);
@@ -252,7 +252,7 @@ impl Session {
         if item.get("type").and_then(Value::as_str) != Some("function_call_output") {
             return Err(Refusal::value("item.type", "Only 'function_call_output' can be created."));
         }
-        let item = super::events::with(json!({"id": id("item_"), "object": "realtime.item"}), &item);
+        let item = with(json!({"id": id("item_"), "object": "realtime.item"}), &item);
         out.push(event("conversation.item.created", &json!({"item": item})));
         Ok(())
     }

@@ -288,8 +288,9 @@ fn in_manual_mode_a_commit_translates_by_itself() {
     assert_eq!(names.last().unwrap(), "response.done");
     client.audio(&speech);
     client.say("input_audio_buffer.clear");
+    client.say("input_audio_buffer.commit");
     client.say("session.finish");
-    assert_eq!(client.names(), ["input_audio_buffer.cleared", "session.finished"]);
+    assert_eq!(client.names(), ["input_audio_buffer.cleared", "error", "session.finished"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::events::Output;
+use super::events::{Output, message};
 use super::request::Seen;
 use super::sentence::Sentences;
 use super::tuning::Tuning;
@@ -51,18 +51,18 @@ impl Task {
 
     /// Takes a control message.
     pub fn on_text(&mut self, text: &str, now_ms: u64, out: &mut Vec<Output>) -> Seen {
-        let message: Value = serde_json::from_str(text).unwrap_or_default();
-        let field = |path: &str| message.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let control: Value = serde_json::from_str(text).unwrap_or_default();
+        let field = |path: &str| control.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let (action, id) = (field("/header/action"), field("/header/task_id"));
         if !id.is_empty() {
             id.clone_into(&mut self.last_id);
         }
         let result = match (action, &mut self.state) {
             (_, State::Dead) => Ok(()),
-            ("run-task", State::Idle { .. }) => self.run(&message, now_ms, out),
+            ("run-task", State::Idle { .. }) => self.run(&control, now_ms, out),
             ("finish-task", State::Running(run)) if run.id == id => {
                 run.sentences.finish(now_ms, &run.id, out);
-                out.push(message_of("task-finished", &run.id, json!({}), json!({"output": {}, "usage": null})));
+                out.push(message("task-finished", &run.id, &json!({}), &json!({"output": {}, "usage": null})));
                 self.state = State::Idle { since_ms: now_ms };
                 Ok(())
             }
@@ -74,6 +74,9 @@ impl Task {
         };
         if let Err(failure) = result {
             self.fail(&failure, out);
+        }
+        if action == "run-task" {
+            return Seen::Run { model: field("/payload/model").to_owned() };
         }
         Seen::Event(if action.is_empty() { "invalid".to_owned() } else { action.to_owned() })
     }
@@ -110,8 +113,8 @@ impl Task {
             return;
         }
         if matches!(self.state, State::Running(_)) {
-            let message = format!("request timeout after {SILENT_SECONDS} seconds.");
-            self.fail(&Failure("CLIENT_ERROR", message), out);
+            let reason = format!("request timeout after {SILENT_SECONDS} seconds.");
+            self.fail(&Failure("CLIENT_ERROR", reason), out);
         } else {
             self.state = State::Dead;
             out.push(Output::Close { code: 1000, reason: "idle".to_owned() });
@@ -120,20 +123,20 @@ impl Task {
 
     /// The event that reports a failure of the current task.
     #[must_use]
-    pub fn failed(&self, code: &str, message: &str) -> Output {
-        let more = json!({"error_code": code, "error_message": message});
-        message_of("task-failed", &self.last_id, more, json!({}))
+    pub fn failed(&self, code: &str, reason: &str) -> Output {
+        let more = json!({"error_code": code, "error_message": reason});
+        message("task-failed", &self.last_id, &more, &json!({}))
     }
 
-    fn fail(&mut self, Failure(code, message): &Failure, out: &mut Vec<Output>) {
-        out.push(self.failed(code, message));
-        out.push(Output::Close { code: 1007, reason: message.chars().take(100).collect() });
+    fn fail(&mut self, Failure(code, reason): &Failure, out: &mut Vec<Output>) {
+        out.push(self.failed(code, reason));
+        out.push(Output::Close { code: 1007, reason: reason.chars().take(100).collect() });
         self.state = State::Dead;
     }
 
-    fn run(&mut self, message: &Value, now_ms: u64, out: &mut Vec<Output>) -> Result<(), Failure> {
+    fn run(&mut self, control: &Value, now_ms: u64, out: &mut Vec<Output>) -> Result<(), Failure> {
         let invalid = |message: &str| Failure("InvalidParameter", message.to_owned());
-        let payload = message.get("payload").unwrap_or(&Value::Null);
+        let payload = control.get("payload").unwrap_or(&Value::Null);
         if self.last_id.is_empty() {
             return Err(invalid("task_id can not be null"));
         }
@@ -147,17 +150,10 @@ impl Task {
         let parameters = payload.get("parameters").unwrap_or(&Value::Null);
         let sentences = Sentences::new(model, parameters, &self.tuning, now_ms).map_err(|message| invalid(&message))?;
         let id = self.last_id.clone();
-        out.push(message_of("task-started", &id, json!({}), json!({})));
+        out.push(message("task-started", &id, &json!({}), &json!({})));
         self.state = State::Running(Box::new(Run { id, sentences, audio_ms: now_ms }));
         Ok(())
     }
-}
-
-/// A server message; `more` goes into its header.
-#[must_use]
-pub fn message_of(name: &'static str, task: &str, more: Value, payload: Value) -> Output {
-    let header = super::events::with(json!({"task_id": task, "event": name, "attributes": {}}), &more);
-    Output::Event { name, text: json!({"header": header, "payload": payload}).to_string() }
 }
 
 #[cfg(test)]
@@ -204,7 +200,10 @@ mod tests {
         let (mut task, mut out) = (Task::new(&Tuning::default()), Vec::new());
         for id in ["one", "two"] {
             out.clear();
-            assert_eq!(task.on_text(&run_task(id, &plain()), 0, &mut out), Seen::Event("run-task".to_owned()));
+            assert_eq!(
+                task.on_text(&run_task(id, &plain()), 0, &mut out),
+                Seen::Run { model: "gummy-realtime-v1".to_owned() }
+            );
             for chunk in tone(2000, 5000).chunks(3200).chain(tone(1000, 0).chunks(3200)) {
                 assert_eq!(task.on_binary(chunk, 0, &mut out), Seen::Audio { bytes: 3200 });
             }
