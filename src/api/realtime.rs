@@ -40,7 +40,6 @@ pub async fn realtime(
     payload: Payload,
 ) -> Result<HttpResponse, Refusal> {
     let gateway = gateway(&request)?;
-    check_upgrade(&request)?;
     let named = guard::query(&request, "model").filter(|model| !model.is_empty());
     let named =
         named.ok_or_else(|| Error::field("model", "name a model: `?model=qwen3.5-livetranslate-flash-realtime`"))?;
@@ -61,7 +60,6 @@ pub async fn inference(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Refusal> {
-    check_upgrade(&request)?;
     let wanted = Wanted { model: "task".to_owned(), protocol: Protocol::Task, usage: UsageReport::PerResponse };
     open(caller, &request, payload, wanted).await
 }
@@ -104,7 +102,11 @@ async fn open(
         Protocol::Livetranslate | Protocol::Omni => Endpoint::Realtime { model: &wanted.model },
     };
     let dialer = request.app_data::<Data<Dashscope>>().ok_or_else(|| Error::internal("no dialer in this app"))?;
-    let upstream = match dialer.dial(endpoint, &passed).await {
+    let opened = match check_upgrade(request) {
+        Ok(()) => dialer.dial(endpoint, &passed).await,
+        Err(error) => Err(error),
+    };
+    let upstream = match opened {
         Ok(upstream) => upstream,
         Err(error) => {
             lease.settle(error.row().code).await;
@@ -136,7 +138,7 @@ fn upgrade(parts: Parts, request: &HttpRequest, payload: Payload) -> Result<Http
     Ok(answer.map_body(|_, body| BoxBody::new(Delivered::new(downlink, body))))
 }
 
-/// Checks the upgrade's headers before anything is spent on it.
+/// Checks the upgrade's headers before the provider is dialled.
 fn check_upgrade(request: &HttpRequest) -> Result<(), Error> {
     ws::handshake(request).map(|_| ()).map_err(|error| {
         Error::request(format!("this is a WebSocket endpoint: connect with ws:// or wss:// ({error})"))

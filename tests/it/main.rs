@@ -7,6 +7,7 @@
 )]
 
 mod book;
+mod budget;
 mod relay;
 mod shape;
 mod support;

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::operator::{Answer, Operator};
 
 /// The model that tests speak to unless they say otherwise.
@@ -46,13 +48,7 @@ impl Customer {
 
     /// What the gateway says to an upgrade that it refuses.
     pub(crate) async fn refusal(&self, path: &str) -> Answer {
-        let upgrade = [
-            ("connection", "Upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ];
-        self.api().send("GET", path, &upgrade, String::new()).await
+        refusal(&self.url, path, &[("authorization", &format!("Bearer {}", self.token))]).await
     }
 
     /// The license as a bearer on HTTP.
@@ -84,6 +80,40 @@ pub(crate) async fn open(request: awc::ws::WebsocketsRequest) -> Result<Call, u1
 /// A prepared upgrade without a credential.
 pub(crate) fn upgrade(url: &str) -> awc::ws::WebsocketsRequest {
     client().ws(url).max_frame_size(8 << 20)
+}
+
+/// What the gateway says to an upgrade with these headers that it refuses: read off the socket, since
+/// WebSocket clients hide it.
+pub(crate) async fn refusal(url: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let count = tokio::time::timeout(PATIENCE, socket.read(&mut chunk)).await.unwrap().unwrap();
+        text.extend_from_slice(&chunk[..count]);
+        let answer = String::from_utf8_lossy(&text).into_owned();
+        if let Some((head, body)) = answer.split_once("\r\n\r\n") {
+            let mut lines = head.lines();
+            let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+            let headers: Vec<(String, String)> = lines
+                .filter_map(|line| line.split_once(": "))
+                .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+                .collect();
+            let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+            if body.len() >= length {
+                let (body, text) = (serde_json::from_str(body).unwrap_or_default(), body.to_owned());
+                return Answer { status, headers, body, text };
+            }
+        }
+        assert!(count > 0, "the gateway closed in the middle of an answer");
+    }
 }
 
 /// An open session, seen from the customer.
@@ -118,6 +148,12 @@ impl Call {
     pub(crate) async fn send(&mut self, message: Message) {
         // A gateway that has closed meanwhile is found out by reading.
         let _closed = self.framed.send(message).await;
+    }
+
+    /// The two directions, to be used at once.
+    pub(crate) fn split(self) -> (Mouth, Ear) {
+        let (sink, stream) = self.framed.split();
+        (Mouth(sink), Ear(stream))
     }
 
     /// Sends a text frame as it is.
@@ -216,6 +252,31 @@ impl Call {
                 return events;
             }
         }
+    }
+}
+
+/// A call's sending half.
+pub(crate) struct Mouth(futures_util::stream::SplitSink<Framed<BoxedSocket, Codec>, Message>);
+
+impl Mouth {
+    /// Sends a text frame; an error when the gateway has closed.
+    pub(crate) async fn text(&mut self, text: &str) -> Result<(), actix_http::ws::ProtocolError> {
+        self.0.send(Message::Text(text.into())).await
+    }
+}
+
+/// A call's receiving half.
+pub(crate) struct Ear(futures_util::stream::SplitStream<Framed<BoxedSocket, Codec>>);
+
+impl Ear {
+    /// Reads to the end and tells the close code; 0 when there was none.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        while let Some(Ok(frame)) = self.0.next().await {
+            if let Frame::Close(reason) = frame {
+                return reason.map_or(1005, |reason| reason.code.into());
+            }
+        }
+        0
     }
 }
 
