@@ -32,7 +32,7 @@ pub fn license(fields: &LicenseFields, now: Timestamp) -> Result<License, Error>
         limits: limits(fields, &Limits::default()),
         max_sessions: value(&fields.max_sessions),
         max_session_seconds: value(&fields.max_session_seconds),
-        metadata: without_nulls(value(&fields.metadata).unwrap_or_default()),
+        metadata: without_nulls(&value(&fields.metadata).unwrap_or_default()),
         created_at: now,
         updated_at: now,
         expires_at: value(&fields.expires_at).map(truncated),
@@ -158,8 +158,8 @@ fn merged(target: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String
 }
 
 /// What a patch of nothing with `metadata` leaves: the same rules for POST and PATCH.
-fn without_nulls(metadata: Map<String, Value>) -> Map<String, Value> {
-    merged(&Map::new(), &metadata)
+fn without_nulls(metadata: &Map<String, Value>) -> Map<String, Value> {
+    merged(&Map::new(), metadata)
 }
 
 #[cfg(test)]

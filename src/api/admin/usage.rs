@@ -83,7 +83,7 @@ struct Report {
 /// `InvalidRequest`, naming the parameter at fault.
 pub async fn report(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let now = clock::now();
-    let Asked { question, zone } = ask(paging::read(request.query_string())?, now)?;
+    let Asked { question, zone } = ask(&paging::read(request.query_string())?, now)?;
     let asked = question.clone();
     let sums =
         gateway.store.run(move |connection| usage_report::sums(connection, &question, now.as_microsecond())).await?;
@@ -95,7 +95,7 @@ pub async fn report(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -
     Ok(HttpResponse::Ok().json(report))
 }
 
-fn ask(query: UsageQuery, now: Timestamp) -> Result<Asked, Error> {
+fn ask(query: &UsageQuery, now: Timestamp) -> Result<Asked, Error> {
     let zone = match query.tz.as_deref() {
         None => TimeZone::UTC,
         Some(name) => TimeZone::get(name)
