@@ -56,8 +56,14 @@ pub fn event() -> String {
 #[must_use]
 pub fn api_key() -> (String, String) {
     let public_id = random(12);
-    let key = format!("sk-lt-{public_id}-{}", random(32));
+    let key = api_key_of(&public_id);
     (public_id, key)
+}
+
+/// An API key with a new secret for a public id that is known already.
+#[must_use]
+pub fn api_key_of(public_id: &str) -> String {
+    format!("sk-lt-{public_id}-{}", random(32))
 }
 
 /// The public id of something shaped like our API keys.

@@ -1,10 +1,11 @@
 //! Every route in one list.
 
-use actix_web::web::{self, ServiceConfig, delete, get, post};
+use actix_web::web::{self, ServiceConfig, delete, get, patch, post};
 use actix_web::{HttpResponse, Resource};
 
+use super::admin::{audit, key_actions, keys, license_actions, licenses, sessions, stats, usage, usage_events};
 use super::refusal::Refusal;
-use super::{health, pages, realtime};
+use super::{health, jwks, license, pages, realtime, tickets};
 use crate::error::Error;
 
 /// Which routes a listener serves.
@@ -38,14 +39,47 @@ fn public(app: &mut ServiceConfig) {
         .service(at("/static/front.css").route(get().to(pages::style)))
         .service(at("/static/front.js").route(get().to(pages::script)))
         .service(at("/static/icon.svg").route(get().to(pages::icon)))
+        .service(at("/.well-known/jwks.json").route(get().to(jwks::show)))
+        .service(at("/v1/license").route(get().to(license::show)))
+        .service(at("/v1/realtime/sessions").route(post().to(tickets::create)))
         .service(at("/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/inference").route(get().to(realtime::inference)));
 }
 
 fn admin(app: &mut ServiceConfig) {
-    app.service(at("/metrics").route(get().to(health::metrics)));
-    let _ = (post, delete);
+    app.service(at("/metrics").route(get().to(health::metrics)))
+        .service(at("/admin/licenses").route(post().to(licenses::create)).route(get().to(licenses::list)))
+        .service(
+            at("/admin/licenses/{id}")
+                .route(get().to(licenses::show))
+                .route(patch().to(licenses::change))
+                .route(delete().to(license_actions::revoke)),
+        )
+        .service(at("/admin/licenses/{id}/suspend").route(post().to(license_actions::suspend)))
+        .service(at("/admin/licenses/{id}/reinstate").route(post().to(license_actions::reinstate)))
+        .service(at("/admin/licenses/{id}/revoke").route(post().to(license_actions::revoke)))
+        .service(at("/admin/licenses/{id}/renew").route(post().to(license_actions::renew)))
+        .service(at("/admin/licenses/{id}/token").route(post().to(license_actions::token)))
+        .service(at("/admin/licenses/{id}/reset-usage").route(post().to(license_actions::reset_usage)))
+        .service(at("/admin/keys").route(post().to(keys::create)).route(get().to(keys::list)))
+        .service(
+            at("/admin/keys/{id}")
+                .route(get().to(keys::show))
+                .route(patch().to(keys::change))
+                .route(delete().to(key_actions::delete)),
+        )
+        .service(at("/admin/keys/{id}/rotate").route(post().to(key_actions::rotate)))
+        .service(at("/admin/keys/{id}/block").route(post().to(key_actions::block)))
+        .service(at("/admin/keys/{id}/unblock").route(post().to(key_actions::unblock)))
+        .service(at("/admin/keys/{id}/reset-usage").route(post().to(key_actions::reset_usage)))
+        .service(at("/admin/usage").route(get().to(usage::report)))
+        .service(at("/admin/usage/events").route(get().to(usage_events::list)))
+        .service(at("/admin/usage/reset").route(post().to(usage::reset)))
+        .service(at("/admin/sessions").route(get().to(sessions::list)))
+        .service(at("/admin/sessions/{id}").route(delete().to(sessions::end)))
+        .service(at("/admin/audit").route(get().to(audit::list)))
+        .service(at("/admin/stats").route(get().to(stats::show)));
 }
 
 /// A resource that answers other methods in our form.

@@ -29,6 +29,16 @@ pub fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<License>,
     row.map(Row::read).transpose()
 }
 
+/// The licenses with these ids, in no order.
+///
+/// # Errors
+/// The store's.
+pub fn find_all(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<License>, Error> {
+    let query = licenses::table.filter(licenses::id.eq_any(ids));
+    let rows: Vec<Row> = query.select(Row::as_select()).load(connection)?;
+    rows.into_iter().map(Row::read).collect()
+}
+
 /// What a page of licenses is narrowed to.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {

@@ -1,11 +1,14 @@
 //! The cellar: PostgreSQL or SQLite behind one door. Diesel lives here only.
 pub mod accounting;
+pub mod audit;
 pub mod backend;
 pub mod budgets;
 pub mod connection;
+pub mod idempotency;
 pub mod keys;
 pub mod licenses;
 pub mod migrate;
 pub mod page;
 pub mod schema;
 pub mod tickets;
+pub mod usage_report;

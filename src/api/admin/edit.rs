@@ -1,0 +1,119 @@
+//! Changes a license in one transaction: read under the ledger's lock, changed, its budgets kept or replaced.
+
+use serde_json::Value;
+
+use super::draft;
+use super::plans;
+use super::trail::Trail;
+use crate::config::settings::Keys;
+use crate::error::Error;
+use crate::license::{License, Status};
+use crate::store::accounting;
+use crate::store::backend::AnyConnection;
+use crate::store::budgets::{self, Budget};
+use crate::store::licenses::{self, Change};
+use crate::wire::admin::{LicenseFields, Unit};
+
+/// A license and its budgets.
+pub type Whole = (License, Vec<Budget>);
+
+/// The license with its budgets.
+///
+/// # Errors
+/// `NotFound`.
+pub fn load(connection: &mut AnyConnection, id: &str) -> Result<Whole, Error> {
+    let license = licenses::find(connection, id)?.ok_or_else(|| Error::NotFound("this license".to_owned()))?;
+    let budgets = budgets::of_license(connection, id)?;
+    Ok((license, budgets))
+}
+
+/// Applies a merge patch inside a transaction. A plan that it names fills in what it leaves out.
+///
+/// Budgets with the same unit, window and time zone keep what was used; others begin at nothing.
+///
+/// # Errors
+/// `InvalidRequest`, naming the field at fault.
+pub fn patch(
+    connection: &mut AnyConnection,
+    license: &License,
+    fields: LicenseFields,
+    keys: &Keys,
+    trail: &Trail,
+) -> Result<(), Error> {
+    let named_end = fields.expires_at.is_some();
+    let mut fields = plans::fill(fields, keys, trail.now())?;
+    if !named_end {
+        // A plan's end is for new licenses.
+        fields.expires_at = None;
+    }
+    let change = draft::change(&fields, license, trail.now())?;
+    licenses::change(connection, &license.id, &change)?;
+    if fields.budgets.is_some() {
+        let wanted = draft::budgets(&fields.budgets, &license.id, trail.now())?;
+        replace_budgets(connection, &license.id, wanted)?;
+    }
+    Ok(())
+}
+
+fn replace_budgets(connection: &mut AnyConnection, license_id: &str, wanted: Vec<Budget>) -> Result<(), Error> {
+    let mut present = budgets::of_license(connection, license_id)?;
+    for mut budget in wanted {
+        let same = |other: &Budget| {
+            other.unit == budget.unit && other.window_span == budget.window_span && other.tz == budget.tz
+        };
+        if let Some(place) = present.iter().position(same) {
+            let kept = present.swap_remove(place);
+            budgets::set_limit(connection, &kept.id, budget.limit_units)?;
+            continue;
+        }
+        if budget.unit == Unit::AudioSeconds.word() {
+            budget.reserved_units = accounting::leased_now(connection, license_id)?;
+        }
+        budgets::insert(connection, &budget)?;
+    }
+    present.iter().try_for_each(|budget| budgets::delete(connection, &budget.id))
+}
+
+/// Gives a license another status; revoked ones keep theirs.
+///
+/// # Errors
+/// `Conflict` for a revoked license, `NotFound`.
+pub fn set_status(
+    connection: &mut AnyConnection,
+    license: &License,
+    status: Status,
+    trail: &Trail,
+) -> Result<(), Error> {
+    if license.status == status {
+        return Ok(());
+    }
+    if license.status == Status::Revoked {
+        return Err(Error::Conflict("this license was revoked for good; issue a new one".to_owned()));
+    }
+    let change =
+        Change { status: Some(status.word()), updated_at_us: trail.now().as_microsecond(), ..Change::default() };
+    licenses::change(connection, &license.id, &change)?;
+    let action = match status {
+        Status::Active => "license.reinstate",
+        Status::Suspended => "license.suspend",
+        Status::Revoked => "license.revoke",
+    };
+    trail.leave(connection, action, &license.id, &Value::Object(serde_json::Map::new()))
+}
+
+/// Runs `work` on the license as it stands, with nobody else changing it, and returns it as it is then.
+///
+/// # Errors
+/// `NotFound`, and what `work` returns.
+pub fn locked(
+    connection: &mut AnyConnection,
+    id: &str,
+    work: impl FnOnce(&mut AnyConnection, &License) -> Result<(), Error>,
+) -> Result<Whole, Error> {
+    accounting::transaction(connection, |connection| {
+        accounting::lock_ledger(connection)?;
+        let (license, _) = load(connection, id)?;
+        work(connection, &license)?;
+        load(connection, id)
+    })
+}

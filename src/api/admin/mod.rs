@@ -1,0 +1,19 @@
+//! The operator's door: licenses, keys, usage, sessions, the audit log.
+pub mod access;
+pub mod audit;
+pub mod body;
+pub mod checks;
+pub mod draft;
+pub mod edit;
+pub mod key_actions;
+pub mod keys;
+pub mod license_actions;
+pub mod licenses;
+pub mod once;
+pub mod paging;
+pub mod plans;
+pub mod sessions;
+pub mod stats;
+pub mod trail;
+pub mod usage;
+pub mod usage_events;
