@@ -8,5 +8,6 @@
 
 mod book;
 mod relay;
+mod sdks;
 mod shape;
 mod support;
