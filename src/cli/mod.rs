@@ -1,2 +1,4 @@
 //! One file per command.
+pub mod doctor;
+pub mod migrate;
 pub mod simulate;

@@ -9,6 +9,7 @@
 mod book;
 mod budget;
 mod relay;
+mod sdks;
 mod shape;
 mod support;
 mod transcripts;

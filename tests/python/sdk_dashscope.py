@@ -5,7 +5,7 @@ import threading
 from dashscope.audio.qwen_omni import MultiModality, OmniRealtimeCallback, OmniRealtimeConversation
 from dashscope.audio.qwen_omni.omni_realtime import TranslationParams
 
-from speech import LICENSE, MODEL, PATIENCE_SECONDS, SERVER, TARGET, Report, chunks
+from speech import LICENSE, MODEL, PATIENCE_SECONDS, SERVER, TARGET, VOICE, Report, chunks
 
 report = Report()
 updated, closed = threading.Event(), threading.Event()
@@ -32,6 +32,7 @@ def run():
     conversation.connect()
     conversation.update_session(
         output_modalities=[MultiModality.TEXT, MultiModality.AUDIO],
+        voice=VOICE,
         translation_params=TranslationParams(language=TARGET),
     )
     assert updated.wait(PATIENCE_SECONDS), "no session.updated"

@@ -10,6 +10,7 @@ SERVER = os.environ.get("LIVETRANSLATE_SERVER", "http://127.0.0.1:8000").rstrip(
 LICENSE = os.environ["LIVETRANSLATE_LICENSE"]
 MODEL = os.environ.get("LIVETRANSLATE_MODEL", "qwen3.5-livetranslate-flash-realtime")
 TARGET = os.environ.get("LIVETRANSLATE_TARGET", "en")
+VOICE = os.environ.get("LIVETRANSLATE_VOICE", "Tina")
 PATIENCE_SECONDS = 30
 
 
