@@ -48,8 +48,20 @@ fn public(app: &mut ServiceConfig) {
 }
 
 fn admin(app: &mut ServiceConfig) {
-    app.service(at("/metrics").route(get().to(health::metrics)))
-        .service(at("/admin/licenses").route(post().to(licenses::create)).route(get().to(licenses::list)))
+    app.service(at("/metrics").route(get().to(health::metrics)));
+    admin_licenses(app);
+    admin_keys(app);
+    app.service(at("/admin/usage").route(get().to(usage::report)))
+        .service(at("/admin/usage/events").route(get().to(usage_events::list)))
+        .service(at("/admin/usage/reset").route(post().to(usage::reset)))
+        .service(at("/admin/sessions").route(get().to(sessions::list)))
+        .service(at("/admin/sessions/{id}").route(delete().to(sessions::end)))
+        .service(at("/admin/audit").route(get().to(audit::list)))
+        .service(at("/admin/stats").route(get().to(stats::show)));
+}
+
+fn admin_licenses(app: &mut ServiceConfig) {
+    app.service(at("/admin/licenses").route(post().to(licenses::create)).route(get().to(licenses::list)))
         .service(
             at("/admin/licenses/{id}")
                 .route(get().to(licenses::show))
@@ -61,25 +73,21 @@ fn admin(app: &mut ServiceConfig) {
         .service(at("/admin/licenses/{id}/revoke").route(post().to(license_actions::revoke)))
         .service(at("/admin/licenses/{id}/renew").route(post().to(license_actions::renew)))
         .service(at("/admin/licenses/{id}/token").route(post().to(license_actions::token)))
-        .service(at("/admin/licenses/{id}/reset-usage").route(post().to(license_actions::reset_usage)))
-        .service(at("/admin/keys").route(post().to(keys::create)).route(get().to(keys::list)))
+        .service(at("/admin/licenses/{id}/reset-usage").route(post().to(license_actions::reset_usage)));
+}
+
+fn admin_keys(app: &mut ServiceConfig) {
+    app.service(at("/admin/keys").route(post().to(keys::create)).route(get().to(keys::list)))
         .service(
             at("/admin/keys/{id}")
                 .route(get().to(keys::show))
                 .route(patch().to(keys::change))
                 .route(delete().to(key_actions::delete)),
         )
-        .service(at("/admin/keys/{id}/rotate").route(post().to(key_actions::rotate)))
         .service(at("/admin/keys/{id}/block").route(post().to(key_actions::block)))
         .service(at("/admin/keys/{id}/unblock").route(post().to(key_actions::unblock)))
-        .service(at("/admin/keys/{id}/reset-usage").route(post().to(key_actions::reset_usage)))
-        .service(at("/admin/usage").route(get().to(usage::report)))
-        .service(at("/admin/usage/events").route(get().to(usage_events::list)))
-        .service(at("/admin/usage/reset").route(post().to(usage::reset)))
-        .service(at("/admin/sessions").route(get().to(sessions::list)))
-        .service(at("/admin/sessions/{id}").route(delete().to(sessions::end)))
-        .service(at("/admin/audit").route(get().to(audit::list)))
-        .service(at("/admin/stats").route(get().to(stats::show)));
+        .service(at("/admin/keys/{id}/rotate").route(post().to(key_actions::rotate)))
+        .service(at("/admin/keys/{id}/reset-usage").route(post().to(key_actions::reset_usage)));
 }
 
 /// A resource that answers other methods in our form.

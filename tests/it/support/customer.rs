@@ -106,7 +106,10 @@ pub(crate) async fn refusal(url: &str, path: &str, headers: &[(&str, &str)]) -> 
                 .filter_map(|line| line.split_once(": "))
                 .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
                 .collect();
-            let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+            let length = headers
+                .iter()
+                .find(|(name, _)| name == "content-length")
+                .map_or(0, |(_, value)| value.parse().unwrap());
             if body.len() >= length {
                 let (body, text) = (serde_json::from_str(body).unwrap_or_default(), body.to_owned());
                 return Answer { status, headers, body, text };
