@@ -5,9 +5,12 @@
     clippy::panic,
     reason = "a test that meets the unexpected should panic"
 )]
+#![expect(clippy::needless_pass_by_value, reason = "tests hand in closures as they are")]
 
 mod book;
 mod budget;
+mod endings;
+mod refusals;
 mod relay;
 mod sdks;
 mod shape;

@@ -41,22 +41,23 @@ pub(crate) fn on_both_stores(test: impl AsyncFn(&TestApp)) {
 
 /// The same with other settings.
 pub(crate) fn on_both_stores_with(adjust: impl Fn(&mut Config), test: impl AsyncFn(&TestApp)) {
+    let (adjust, test) = (&adjust, &test);
     for backend in [Backend::Sqlite, Backend::Postgres] {
-        on(backend, &adjust, &test);
+        on(backend, adjust, test);
     }
 }
 
 /// Runs a test that doesn't touch what differs between stores, on SQLite.
 pub(crate) fn on_sqlite(test: impl AsyncFn(&TestApp)) {
-    on(Backend::Sqlite, |_| {}, test);
+    on(Backend::Sqlite, |_| {}, &test);
 }
 
 /// The same with other settings.
 pub(crate) fn on_sqlite_with(adjust: impl Fn(&mut Config), test: impl AsyncFn(&TestApp)) {
-    on(Backend::Sqlite, adjust, test);
+    on(Backend::Sqlite, adjust, &test);
 }
 
-fn on(backend: Backend, adjust: impl Fn(&mut Config), test: impl AsyncFn(&TestApp)) {
+fn on(backend: Backend, adjust: impl Fn(&mut Config), test: &impl AsyncFn(&TestApp)) {
     actix_web::rt::System::new().block_on(async {
         let app = TestApp::start(backend, adjust).await;
         test(&app).await;
@@ -106,11 +107,6 @@ impl TestApp {
     /// `http://…` of the gateway.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.running.address())
-    }
-
-    /// Where the simulator is.
-    pub(crate) fn simulator_url(&self) -> String {
-        self.simulator.http_base()
     }
 
     /// A folder that is gone after the test.

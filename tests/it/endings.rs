@@ -1,0 +1,145 @@
+//! How live sessions end: by the operator's word, by their own frames, by the provider, by a shutdown.
+
+use actix_http::ws::Message;
+use livetranslate::simulator::faults::{CloseFault, Faults};
+use serde_json::json;
+
+use crate::support::app::{Backend, TestApp, on_both_stores, on_sqlite, on_sqlite_with};
+
+#[test]
+fn the_operator_ends_sessions() {
+    on_both_stores(async |app| {
+        for (action, close, code) in [("suspend", 1008, "license_suspended"), ("revoke", 1008, "license_revoked")] {
+            let alice = app.licensee(60.0).await;
+            let mut call = alice.dial().await;
+            call.until("session.created").await;
+            call.audio(300, 0).await;
+            app.operator().post(&format!("/admin/licenses/{}/{action}", alice.license_id), &json!({})).await;
+            let ending = call.ending().await;
+            assert_eq!((ending.code(), ending.error_code()), (close, code));
+        }
+        let alice = app.licensee(60.0).await;
+        let mut call = alice.dial().await;
+        let sessions = app.operator().get("/admin/sessions").await;
+        let id = sessions.body["data"][0]["id"].as_str().unwrap_or_else(|| panic!("{}", sessions.text)).to_owned();
+        app.operator().send("DELETE", &format!("/admin/sessions/{id}"), &[], String::new()).await;
+        assert_eq!(call.ending().await.error_code(), "session_ended");
+    });
+}
+
+#[test]
+fn a_license_expires_under_a_session() {
+    on_both_stores(async |app| {
+        let soon = livetranslate::clock::now() + jiff::SignedDuration::from_secs(2);
+        let alice = app.licensee_with(json!({ "expires_at": soon })).await;
+        let ending = alice.dial().await.ending().await;
+        assert_eq!((ending.code(), ending.error_code()), (1008, "license_expired"));
+        let bob = app.licensee_with(json!({ "max_session_seconds": 1 })).await;
+        let ending = bob.dial().await.ending().await;
+        assert_eq!((ending.code(), ending.error_code()), (1008, "session_expired"));
+    });
+}
+
+#[test]
+fn frames_that_break_the_rules() {
+    on_sqlite(async |app| {
+        let alice = app.licensee(60.0).await;
+        let end_after = async |message: Message| {
+            let mut call = alice.dial().await;
+            call.until("session.created").await;
+            call.send(message).await;
+            let ending = call.ending().await;
+            (ending.code(), ending.error_code().to_owned())
+        };
+        let binary = Message::Binary(vec![0_u8; 320].into());
+        assert_eq!(end_after(binary).await, (1003, "invalid_request".into()));
+        let oversize = Message::Text("a".repeat(5 << 20).into());
+        assert_eq!(end_after(oversize).await, (1009, "request_too_large".into()));
+        let mut call = alice.dial().await;
+        call.until("session.created").await;
+        call.fragments(&"a".repeat(5 << 20), 1 << 20).await;
+        assert_eq!(call.ending().await.code(), 1009);
+        let mut call = alice.dial().await;
+        call.until("session.created").await;
+        let bad = actix_http::ws::Item::FirstText(vec![0xff, 0xfe].into());
+        call.send(Message::Continuation(bad)).await;
+        call.send(Message::Continuation(actix_http::ws::Item::Last(Vec::new().into()))).await;
+        assert_eq!(call.ending().await.code(), 1007);
+    });
+}
+
+#[test]
+fn frames_up_to_four_mebibytes_pass() {
+    on_sqlite(async |app| {
+        let alice = app.licensee(600.0).await;
+        let mut call = alice.dial().await;
+        call.until("session.created").await;
+        for size in [1_usize, 65_535, 65_536, 65_537, (4 << 20) - 64] {
+            let audio = "A".repeat(size / 4 * 4);
+            call.text(format!(r#"{{"type":"input_audio_buffer.append","audio":"{audio}"}}"#)).await;
+        }
+        call.text(r#"{"type":"unknown.event"}"#).await;
+        call.until("error").await;
+        call.hang_up().await;
+        app.settled().await;
+        assert!((alice.audio_used().await - app.upstream_samples() as f64 / 16_000.0).abs() < 1e-4);
+    });
+}
+
+#[test]
+fn a_provider_that_breaks_off() {
+    on_sqlite_with(
+        |config| {
+            config.realtime.ping_seconds = 1;
+            config.realtime.dead_seconds = 3;
+        },
+        async |app| {
+            let alice = app.licensee(60.0).await;
+            let end_with = async |faults: Faults| {
+                app.next_faults(faults);
+                let ending = alice.dial().await.ending().await;
+                (ending.code(), ending.error_code().to_owned())
+            };
+            let close =
+                CloseFault { code: 1007, reason: "Access denied".into(), after_ms: Some(100), after_events: None };
+            assert_eq!(end_with(Faults { close: Some(close), ..Faults::default() }).await, (1007, String::new()));
+            let dropped = Faults { cap_ms: Some(100), ..Faults::default() };
+            assert_eq!(end_with(dropped).await, (1011, "upstream_unavailable".into()));
+            let half_open = Faults { half_open_after_ms: Some(50), ..Faults::default() };
+            assert_eq!(end_with(half_open).await, (1011, "upstream_timeout".into()));
+        },
+    );
+}
+
+#[test]
+fn a_drain_lets_the_sentence_out() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        actix_web::rt::System::new().block_on(async {
+            let app = TestApp::start(backend, |_| {}).await;
+            let (alice, bob) = (app.licensee(60.0).await, app.licensee(60.0).await);
+            let (mut quiet, mut speaking) = (alice.dial().await, bob.dial().await);
+            quiet.until("session.created").await;
+            speaking.until("session.created").await;
+            for _ in 0..15 {
+                speaking.audio(100, 9_000).await;
+            }
+            speaking.until("response.created").await;
+            let url = app.url();
+            let stopping = actix_web::rt::spawn(app.stop());
+            let ending = quiet.ending().await;
+            assert_eq!((ending.code(), ending.error_code()), (1001, "draining"));
+            assert_eq!(bob_refused(&url).await, 503);
+            for _ in 0..15 {
+                speaking.audio(100, 0).await;
+            }
+            let ending = speaking.ending().await;
+            assert!(ending.events.iter().any(|event| event["type"] == "response.done"), "{:?}", ending.events);
+            assert_eq!((ending.code(), ending.error_code()), (1001, "draining"));
+            stopping.await.unwrap();
+        });
+    }
+}
+
+async fn bob_refused(url: &str) -> u16 {
+    crate::support::operator::Operator::with_bearer(url.to_owned(), "").get("/readyz").await.status
+}
