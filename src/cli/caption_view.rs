@@ -1,0 +1,118 @@
+//! Shows a translation as it happens: a progress bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::screen;
+use crate::client::captions::{Segment, Side};
+use crate::client::dialect::INPUT_RATE;
+use crate::client::translate::Update;
+
+/// Without a terminal, a line after so much speech.
+const PLAIN_EVERY: u64 = 10 * INPUT_RATE as u64;
+
+/// A view of one translation.
+pub struct CaptionView {
+    bar: Option<ProgressBar>,
+    target: String,
+    samples: Option<u64>,
+    told: u64,
+}
+
+impl CaptionView {
+    /// A view of speech into `target`, of so many samples where that is known.
+    #[must_use]
+    pub fn new(target: &str, samples: Option<u64>) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| bar(samples));
+        Self { bar, target: target.to_owned(), samples, told: 0 }
+    }
+
+    /// Shows an update.
+    pub fn show(&mut self, update: &Update<'_>) {
+        match update {
+            Update::Open | Update::Audio(_) => {}
+            Update::Sent(samples) => self.sent(*samples),
+            Update::Notice(message) => self.print(screen::note, &format!("the provider says: {message}")),
+            Update::Caption(segment, side) => self.caption(segment, *side),
+        }
+    }
+
+    /// Removes the bar.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn sent(&mut self, samples: u64) {
+        let progress = || match self.samples {
+            Some(all) => format!("{} of {} s", tenths(samples), tenths(all)),
+            None => format!("{} s", tenths(samples)),
+        };
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(samples);
+                bar.set_prefix(progress());
+            }
+            None if samples >= self.told + PLAIN_EVERY => {
+                self.told = samples;
+                screen::note(&format!("sent {}", progress()));
+            }
+            None => {}
+        }
+    }
+
+    fn caption(&self, segment: &Segment, side: Side) {
+        let caption = segment.caption(side);
+        let speaker = match side {
+            Side::Source => "heard",
+            Side::Translation => &self.target,
+        };
+        if caption.is_final {
+            self.print(screen::line, &format!("{:>8}  {speaker:<5}  {}", clock(segment.start_ms), caption.text));
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_message(if caption.is_final { String::new() } else { caption.text.clone() });
+        }
+    }
+
+    fn print(&self, to: fn(&str), text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| to(text)),
+            None => to(text),
+        }
+    }
+}
+
+fn bar(samples: Option<u64>) -> ProgressBar {
+    let (bar, template) = match samples {
+        Some(samples) => (ProgressBar::new(samples), "  {bar:24} {prefix}  {wide_msg}"),
+        None => (ProgressBar::new_spinner(), "  {spinner} {prefix}  {wide_msg}"),
+    };
+    // A template that can't be read is a defect; the plain bar serves as well.
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// Seconds of 16 kHz samples, to a tenth.
+fn tenths(samples: u64) -> String {
+    let tenths = samples * 10 / u64::from(INPUT_RATE);
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+fn clock(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1_000;
+    format!("{}:{:02}.{}", seconds / 60, seconds % 60, milliseconds % 1_000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_for_people() {
+        assert_eq!((clock(61_250).as_str(), clock(3_600_000).as_str()), ("1:01.2", "60:00.0"));
+        assert_eq!(tenths(125_328), "7.8");
+    }
+}
