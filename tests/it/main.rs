@@ -6,6 +6,7 @@
     reason = "a test that meets the unexpected should panic"
 )]
 
+mod admin;
 mod book;
 mod budget;
 mod relay;
