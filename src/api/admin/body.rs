@@ -81,17 +81,19 @@ pub fn fields<T: DeserializeOwned>(object: Value) -> Result<T, Error> {
     serde_path_to_error::deserialize(object).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
-        let param = if path == "." { missing(&message) } else { Some(path) };
-        match param {
-            Some(param) => Error::field(&param, format!("{param}: {message}")),
-            None => Error::request(message),
-        }
+        let param = match (path.as_str(), missing(&message)) {
+            (".", None) => return Error::request(message),
+            (".", Some(field)) => field.to_owned(),
+            (path, Some(field)) => format!("{path}.{field}"),
+            (path, None) => path.to_owned(),
+        };
+        Error::field(&param, format!("{param}: {message}"))
     })
 }
 
 /// The field that serde says is missing.
-fn missing(message: &str) -> Option<String> {
-    message.strip_prefix("missing field `")?.strip_suffix('`').map(str::to_owned)
+fn missing(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
 #[cfg(test)]
