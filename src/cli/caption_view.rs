@@ -73,7 +73,7 @@ impl CaptionView {
             self.print(screen::line, &format!("{:>8}  {speaker:<5}  {}", clock(segment.start_ms), caption.text));
         }
         if let Some(bar) = &self.bar {
-            bar.set_message(if caption.is_final { String::new() } else { caption.text.clone() });
+            bar.set_message(if caption.is_final { String::new() } else { tail(&caption.text) });
         }
     }
 
@@ -95,6 +95,15 @@ fn bar(samples: Option<u64>) -> ProgressBar {
     bar
 }
 
+/// The end of a line, where the news is.
+fn tail(text: &str) -> String {
+    const LONGEST: usize = 36;
+    match text.char_indices().rev().nth(LONGEST - 1) {
+        Some((start, _)) if start > 0 => format!("…{}", text.get(start..).unwrap_or_default()),
+        _ => text.to_owned(),
+    }
+}
+
 /// Seconds of 16 kHz samples, to a tenth.
 fn tenths(samples: u64) -> String {
     let tenths = samples * 10 / u64::from(INPUT_RATE);
@@ -109,6 +118,13 @@ fn clock(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_shows_its_end() {
+        assert_eq!(tail("short"), "short");
+        assert_eq!(tail(&"天".repeat(36)), "天".repeat(36));
+        assert_eq!(tail(&format!("{}end", "天".repeat(36))), format!("…{}end", "天".repeat(33)));
+    }
 
     #[test]
     fn times_for_people() {

@@ -55,8 +55,10 @@ pub async fn run(demo: &Demo, config: Option<PathBuf>) -> Result<(), Fault> {
     let stage = Stage::set(demo, config).await?;
     screen::line(&stage.introduction());
     let shown = Box::pin(show(&stage, demo.sample)).await;
-    if shown.is_ok() && !demo.once {
-        screen::line("\nThe gateway stays up. Ctrl-C ends it.");
+    if let Ok(directions) = &shown
+        && !demo.once
+    {
+        screen::line(&format!("\n{directions}\nThe gateway stays up. Ctrl-C ends it."));
         signals::ended().await.map_err(Fault::of("signals could not be listened to"))?;
     }
     let settled = stage.clear().await;
@@ -65,7 +67,8 @@ pub async fn run(demo: &Demo, config: Option<PathBuf>) -> Result<(), Fault> {
 }
 
 /// The main job: issues a license, translates with it, writes the files, and reads back what was booked.
-async fn show(stage: &Stage, sample: Sample) -> Result<(), Fault> {
+/// Answers how to go on.
+async fn show(stage: &Stage, sample: Sample) -> Result<String, Fault> {
     let server = Server::parse(&format!("http://{}", stage.address()))?;
     let admin = Http::new(server.clone(), Some(stage.admin_key().clone()), TIMEOUT);
     let license = issue(&admin).await?;
@@ -102,8 +105,8 @@ async fn show(stage: &Stage, sample: Sample) -> Result<(), Fault> {
     let customer = Http::new(server.clone(), Some(license.token.clone()), TIMEOUT);
     let samples = spoken.unwrap_or(outcome.samples_sent);
     screen::line(&booked::compare(&customer, &admin, &license.id, samples).await?);
-    screen::line(&format!("\n{}", directions(&server, &license_file, &speech, target)));
-    Ok(())
+    screen::line(stage.reminder());
+    Ok(directions(&server, &license_file, &speech, target))
 }
 
 async fn issue(admin: &Http) -> Result<Issued, Fault> {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::fault::Fault;
 use super::screen;
+use crate::client::failure::Failure;
 use crate::client::http::Http;
 use crate::client::server::Server;
 use crate::config::Config;
@@ -38,6 +39,7 @@ pub async fn run(health: &Health, config: Option<PathBuf>) -> Result<(), Fault> 
             screen::line(&format!("{server} is ready"));
             Ok(())
         }
+        Err(failure @ Failure::Unreachable { .. }) => Err(failure.into()),
         Err(failure) => Err(Fault::Failed(format!("{server} is not ready: {failure}"))),
     }
 }

@@ -89,6 +89,16 @@ impl Stage {
         )
     }
 
+    /// What to think of the captions, once they are shown.
+    pub(super) fn reminder(&self) -> &'static str {
+        match self.simulator {
+            Some(_) => {
+                "Upstream  was the SIMULATOR: it invented these captions, the audio's length and the booking are real."
+            }
+            None => "Upstream  was DashScope.",
+        }
+    }
+
     /// Stops everything; false if some usage could not be written.
     pub(super) async fn clear(self) -> bool {
         let settled = self.running.stop().await;
