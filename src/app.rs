@@ -44,7 +44,7 @@ pub struct Running {
 ///
 /// # Errors
 /// `StorageUnavailable` when the store can't be opened or migrated, `InvalidRequest` for settings that only
-/// show as wrong here, `Internal` when an address can't be bound.
+/// show as wrong here, `Conflict` when an address can't be bound.
 pub async fn start(config: Config) -> Result<Running, Error> {
     // A second start in one process finds the provider installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -113,10 +113,9 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
         server = server.workers(settings.workers);
     }
     let cannot = |error: std::io::Error| {
-        Error::field(
-            "SERVER_PORT",
-            format!("can't listen on {host}:{port}: {error}; set SERVER_HOST and SERVER_PORT to a free address"),
-        )
+        Error::Conflict(format!(
+            "can't listen on {host}:{port}: {error}; set SERVER_HOST and SERVER_PORT to a free address"
+        ))
     };
     let server = server.bind((host, port)).map_err(cannot)?;
     let address = server.addrs().first().copied().ok_or_else(|| Error::internal("no address was bound"))?;
