@@ -17,3 +17,4 @@ mod sdks;
 mod shape;
 mod support;
 mod transcripts;
+mod translate;
