@@ -11,6 +11,7 @@ mod admin;
 mod book;
 mod budget;
 mod endings;
+mod program;
 mod refusals;
 mod relay;
 mod sdks;
