@@ -162,9 +162,16 @@ impl Relay {
             Phase::Open => step.act(Action::ToClient(frame)),
             Phase::Ending { why, .. } => {
                 let why = why.clone();
+                if ended {
+                    // The reason first: a client may take the provider's last word for a complete translation.
+                    self.say_why(&why, step);
+                    step.act(Action::ToClient(frame));
+                    self.hang_up(&why, step);
+                    return self.finish(why.row().code, step);
+                }
                 step.act(Action::ToClient(frame));
                 let quiet = self.protocol != Protocol::Livetranslate && !self.dialogue.responding;
-                if ended || quiet {
+                if quiet {
                     self.close_client(&why, step);
                 }
                 return;
@@ -224,7 +231,8 @@ impl Relay {
             Phase::ClientLeft { .. } => return self.finish(why.row().code, step),
             Phase::Over => return,
         }
-        self.say_goodbye(why, step);
+        self.say_why(why, step);
+        self.hang_up(why, step);
         self.on_client_gone(why.row().code, step);
     }
 
@@ -246,13 +254,17 @@ impl Relay {
 
     /// Says why and closes; nothing more is awaited.
     fn close_client(&mut self, why: &Error, step: &mut Step<'_>) {
-        self.say_goodbye(why, step);
+        self.say_why(why, step);
+        self.hang_up(why, step);
         self.finish(why.row().code, step);
     }
 
-    fn say_goodbye(&mut self, why: &Error, step: &mut Step<'_>) {
-        let row = why.row();
+    fn say_why(&self, why: &Error, step: &mut Step<'_>) {
         step.act(Action::ToClient(Frame::Text(self.dialogue.goodbye(why))));
+    }
+
+    fn hang_up(&self, why: &Error, step: &mut Step<'_>) {
+        let row = why.row();
         step.act(Action::CloseClient(row.close, row.code.to_owned()));
     }
 

@@ -12,6 +12,7 @@ mod book;
 mod budget;
 mod endings;
 mod process;
+mod program;
 mod refusals;
 mod relay;
 mod sdks;
