@@ -17,6 +17,7 @@ mod refusals;
 mod relay;
 mod sdks;
 mod shape;
+mod store;
 mod support;
 mod transcripts;
 mod translate;
