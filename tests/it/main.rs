@@ -16,6 +16,7 @@ mod program;
 mod refusals;
 mod relay;
 mod sdks;
+mod session;
 mod shape;
 mod store;
 mod support;
