@@ -167,7 +167,9 @@ impl Relay {
                 }
                 return;
             }
-            Phase::ClientLeft { reason, .. } if ended => return self.finish(reason, step),
+            Phase::ClientLeft { reason, .. } if ended || (self.protocol == Protocol::Omni && !self.dialogue.responding) => {
+                return self.finish(reason, step);
+            }
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.drain_between_sentences(step);
@@ -194,7 +196,9 @@ impl Relay {
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.release_held(step);
-        if !(self.unsaid(step) && self.ask_for_the_end(step)) {
+        // Omni models can't be asked for the end, but report a running response's tokens at its own.
+        let reports = self.protocol == Protocol::Omni && self.dialogue.responding;
+        if !(reports || self.unsaid(step) && self.ask_for_the_end(step)) {
             let reason = if self.dialogue.finished { "done" } else { reason };
             return self.finish(reason, step);
         }

@@ -14,6 +14,7 @@ mod endings;
 mod refusals;
 mod relay;
 mod sdks;
+mod session;
 mod shape;
 mod support;
 mod transcripts;

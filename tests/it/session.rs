@@ -1,0 +1,61 @@
+//! What a session decides, event by event.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use livetranslate::config::Config;
+use livetranslate::config::settings::{Protocol, UsageReport};
+use livetranslate::session::frames::Frame;
+use livetranslate::session::legs::Pressure;
+use livetranslate::session::relay::Relay;
+use livetranslate::session::rules::Rules;
+use livetranslate::session::step::{Action, Event, LeaseView};
+use livetranslate::wire::realtime::Usage;
+
+/// A relay with a lease that never ends, on a clock of its own.
+struct Stage {
+    relay: Relay,
+    now: Instant,
+}
+
+impl Stage {
+    fn new(protocol: Protocol) -> Self {
+        let rules = Rules {
+            protocol,
+            usage: UsageReport::PerResponse,
+            allowed_models: Vec::new(),
+            config: Arc::new(Config::defaults().unwrap()),
+            longest: None,
+            expires_at: None,
+        };
+        let now = Instant::now();
+        Self { relay: Relay::new(rules, now), now }
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let lease = LeaseView { room: u64::MAX / 2, forwarded: 16_000 };
+        self.relay.on(event, lease, self.now, &mut actions);
+        actions
+    }
+
+    fn client(&mut self, text: &str) -> Vec<Action> {
+        self.on(Event::Client(Frame::Text(text.into())))
+    }
+
+    fn upstream(&mut self, text: &str) -> Vec<Action> {
+        self.on(Event::Upstream(Frame::Text(text.into())))
+    }
+}
+
+#[test]
+fn a_response_that_runs_when_an_omni_client_leaves_is_booked() {
+    let mut stage = Stage::new(Protocol::Omni);
+    stage.upstream(r#"{"type":"response.created"}"#);
+    assert_eq!(stage.on(Event::ClientGone), [Action::LeaveSeat]);
+    let done = r#"{"type":"response.done","response":{"usage":{"input_tokens":7,"output_tokens":9}}}"#;
+    let usage = Usage { input_tokens: 7, output_tokens: 9 };
+    assert_eq!(stage.upstream(done), [Action::Tokens(usage), Action::Finish("client_left")]);
+    let mut quiet = Stage::new(Protocol::Omni);
+    assert_eq!(quiet.on(Event::ClientGone), [Action::Finish("client_left")]);
+}
