@@ -321,6 +321,12 @@ impl Relay {
         true
     }
 
+    /// An Omni model that hears somebody speak says nothing until he stops.
+    fn upstream_silent(&self, now: Instant) -> bool {
+        let listens = self.protocol == Protocol::Omni && self.dialogue.speaking;
+        !listens && self.watch.upstream_silent(now)
+    }
+
     fn check_legs(&mut self, pressure: Pressure, step: &mut Step<'_>) {
         let client_there = !matches!(self.phase, Phase::ClientLeft { .. });
         if client_there && self.watch.client_too_slow(pressure) {
@@ -329,7 +335,7 @@ impl Relay {
         } else if client_there && self.watch.client_dead(pressure, step.now) {
             step.act(Action::CutClient);
             self.on_client_gone("client_dead", step);
-        } else if self.watch.upstream_dead(pressure, step.now) || self.watch.upstream_silent(step.now) {
+        } else if self.watch.upstream_dead(pressure, step.now) || self.upstream_silent(step.now) {
             self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::ClientLeft { reason, .. } => return self.finish(reason, step),
                 other => other,

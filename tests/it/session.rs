@@ -39,6 +39,17 @@ impl Stage {
         actions
     }
 
+    /// Seconds pass, a tick each; what was decided in them.
+    fn seconds(&mut self, seconds: u64, pressure: Pressure, each: Option<&str>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            actions.extend(each.into_iter().flat_map(|text| self.client(text)));
+            actions.extend(self.on(Event::Tick(pressure)));
+        }
+        actions
+    }
+
     fn client(&mut self, text: &str) -> Vec<Action> {
         self.on(Event::Client(Frame::Text(text.into())))
     }
@@ -58,4 +69,28 @@ fn a_response_that_runs_when_an_omni_client_leaves_is_booked() {
     assert_eq!(stage.upstream(done), [Action::Tokens(usage), Action::Finish("client_left")]);
     let mut quiet = Stage::new(Protocol::Omni);
     assert_eq!(quiet.on(Event::ClientGone), [Action::Finish("client_left")]);
+}
+
+#[test]
+fn a_customer_who_takes_data_again_is_not_dead() {
+    let mut stage = Stage::new(Protocol::Omni);
+    let stalled = Pressure { downlink: Duration::from_secs(20), uplink: Duration::ZERO };
+    stage.seconds(25, stalled, None);
+    let after = stage.seconds(5, Pressure::default(), None);
+    assert!(!after.contains(&Action::CutClient), "{after:?}");
+    let gone = stage.seconds(20, Pressure::default(), None);
+    assert!(gone.contains(&Action::CutClient), "{gone:?}");
+}
+
+#[test]
+fn a_long_speech_to_an_omni_model_is_not_a_silent_provider() {
+    let ends = |protocol| {
+        let mut stage = Stage::new(protocol);
+        stage.upstream(r#"{"type":"input_audio_buffer.speech_started"}"#);
+        let speech = crate::support::customer::append(100, 9_000);
+        let actions = stage.seconds(15, Pressure::default(), Some(&speech));
+        actions.iter().any(|action| matches!(action, Action::CloseClient(1011, _)))
+    };
+    assert!(!ends(Protocol::Omni));
+    assert!(ends(Protocol::Livetranslate));
 }
