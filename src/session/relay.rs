@@ -172,7 +172,10 @@ impl Relay {
             }
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
-        self.drain_between_sentences(step);
+        match heard.unmetered {
+            Some(error) => self.end_now(&error, step),
+            None => self.drain_between_sentences(step),
+        }
     }
 
     fn on_upstream_gone(&mut self, reason: Option<(u16, String)>, step: &mut Step<'_>) {

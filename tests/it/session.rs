@@ -94,3 +94,14 @@ fn a_long_speech_to_an_omni_model_is_not_a_silent_provider() {
     assert!(!ends(Protocol::Omni));
     assert!(ends(Protocol::Livetranslate));
 }
+
+#[test]
+fn a_compressed_input_that_the_provider_reports_ends_the_session() {
+    let mut stage = Stage::new(Protocol::Livetranslate);
+    let lenient = r#"{"type":"session.update","x":NaN,"session":{"input_audio_format":"opus"}}"#;
+    assert!(matches!(stage.client(lenient).as_slice(), [Action::ToUpstream(..)]));
+    let updated = |format: &str| format!(r#"{{"type":"session.updated","session":{{"input_audio_format":"{format}"}}}}"#);
+    assert!(matches!(stage.upstream(&updated("pcm")).as_slice(), [Action::ToClient(_)]));
+    let actions = stage.upstream(&updated("opus"));
+    assert!(actions.contains(&Action::CloseClient(1008, "invalid_request".into())), "{actions:?}");
+}
