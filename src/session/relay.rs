@@ -48,6 +48,7 @@ pub struct Relay {
     last_audio: Instant,
     drain_by: Option<Instant>,
     expires_at: Option<jiff::Timestamp>,
+    key_expires_at: Option<jiff::Timestamp>,
 }
 
 impl Relay {
@@ -62,6 +63,7 @@ impl Relay {
             last_audio: now,
             drain_by: None,
             expires_at: rules.expires_at,
+            key_expires_at: rules.key_expires_at,
             protocol: rules.protocol,
             dialogue: Dialogue::new(rules),
         }
@@ -167,7 +169,9 @@ impl Relay {
                 }
                 return;
             }
-            Phase::ClientLeft { reason, .. } if ended || (self.protocol == Protocol::Omni && !self.dialogue.responding) => {
+            Phase::ClientLeft { reason, .. }
+                if ended || (self.protocol == Protocol::Omni && !self.dialogue.responding) =>
+            {
                 return self.finish(reason, step);
             }
             Phase::ClientLeft { .. } | Phase::Over => return,
@@ -310,7 +314,8 @@ impl Relay {
 
     /// Ends the session whose time is over; true if it was.
     fn out_of_time(&mut self, step: &mut Step<'_>) -> bool {
-        if self.expires_at.is_some_and(|at| clock::now() >= at) {
+        let ends = self.expires_at.into_iter().chain(self.key_expires_at).min();
+        if ends.is_some_and(|at| clock::now() >= at) {
             self.end_now(&Error::LicenseExpired, step);
         } else if self.drain_by.is_some_and(|deadline| step.now + DRAIN_MARGIN >= deadline) {
             self.let_out(Error::Draining, step);

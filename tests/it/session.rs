@@ -12,6 +12,18 @@ use livetranslate::session::rules::Rules;
 use livetranslate::session::step::{Action, Event, LeaseView};
 use livetranslate::wire::realtime::Usage;
 
+fn rules(protocol: Protocol) -> Rules {
+    Rules {
+        protocol,
+        usage: UsageReport::PerResponse,
+        allowed_models: Vec::new(),
+        config: Arc::new(Config::defaults().unwrap()),
+        longest: None,
+        expires_at: None,
+        key_expires_at: None,
+    }
+}
+
 /// A relay with a lease that never ends, on a clock of its own.
 struct Stage {
     relay: Relay,
@@ -20,14 +32,10 @@ struct Stage {
 
 impl Stage {
     fn new(protocol: Protocol) -> Self {
-        let rules = Rules {
-            protocol,
-            usage: UsageReport::PerResponse,
-            allowed_models: Vec::new(),
-            config: Arc::new(Config::defaults().unwrap()),
-            longest: None,
-            expires_at: None,
-        };
+        Self::under(rules(protocol))
+    }
+
+    fn under(rules: Rules) -> Self {
         let now = Instant::now();
         Self { relay: Relay::new(rules, now), now }
     }
@@ -100,8 +108,18 @@ fn a_compressed_input_that_the_provider_reports_ends_the_session() {
     let mut stage = Stage::new(Protocol::Livetranslate);
     let lenient = r#"{"type":"session.update","x":NaN,"session":{"input_audio_format":"opus"}}"#;
     assert!(matches!(stage.client(lenient).as_slice(), [Action::ToUpstream(..)]));
-    let updated = |format: &str| format!(r#"{{"type":"session.updated","session":{{"input_audio_format":"{format}"}}}}"#);
+    let updated =
+        |format: &str| format!(r#"{{"type":"session.updated","session":{{"input_audio_format":"{format}"}}}}"#);
     assert!(matches!(stage.upstream(&updated("pcm")).as_slice(), [Action::ToClient(_)]));
     let actions = stage.upstream(&updated("opus"));
     assert!(actions.contains(&Action::CloseClient(1008, "invalid_request".into())), "{actions:?}");
+}
+
+#[test]
+fn a_longer_license_does_not_lengthen_its_keys() {
+    let past = livetranslate::clock::now();
+    let mut stage = Stage::under(Rules { key_expires_at: Some(past), ..rules(Protocol::Livetranslate) });
+    stage.on(Event::ExpiresAt(None));
+    let actions = stage.on(Event::Tick(Pressure::default()));
+    assert!(actions.contains(&Action::CloseClient(1008, "license_expired".into())), "{actions:?}");
 }

@@ -36,6 +36,7 @@ impl Stage {
             config: Arc::new(Config::defaults().unwrap()),
             longest: None,
             expires_at: None,
+            key_expires_at: None,
         };
         adjust(&mut rules);
         let now = Instant::now();
