@@ -35,6 +35,12 @@ impl Lease {
         self.tally.forwarded()
     }
 
+    /// Whether a token budget of the license is used up.
+    #[must_use]
+    pub fn used_up(&self) -> bool {
+        self.tally.used_up()
+    }
+
     /// Counts samples as forwarded: the high-water mark rises.
     pub fn forward(&self, samples: u64) {
         self.tally.forward(samples);

@@ -90,7 +90,8 @@ struct Budgets(HashMap<String, Vec<BudgetRow>>);
 
 impl Budgets {
     fn load(connection: &mut AnyConnection, batch: &Batch) -> Result<Self, Error> {
-        let asking = batch.lines.iter().filter(|line| line.want > 0).map(|line| &line.opening.license_id);
+        let asking =
+            batch.lines.iter().filter(|line| line.want > 0 || spends_tokens(line)).map(|line| &line.opening.license_id);
         let opening = batch.openings.iter().map(|opening| &opening.license_id);
         let mut license_ids: Vec<String> = asking.chain(opening).cloned().collect();
         license_ids.sort_unstable();
@@ -158,9 +159,17 @@ fn new_session(opening: &Opening, instance_id: &str) -> NewSession {
     }
 }
 
+fn spends_tokens(line: &Line) -> bool {
+    token_sum(line.to) > token_sum(line.from)
+}
+
 /// Answers every line, license by license.
 fn grant(connection: &mut AnyConnection, lines: &[Line], budgets: &Budgets) -> Result<Vec<Verdict>, Error> {
-    let mut verdicts = vec![Verdict::Granted(0); lines.len()];
+    let unasked = |line: &Line| {
+        let ended = spends_tokens(line).then(|| budgets.used_up(&line.opening.license_id, &[TOKENS])).flatten();
+        ended.map_or(Verdict::Granted(0), Verdict::UsedUp)
+    };
+    let mut verdicts: Vec<Verdict> = lines.iter().map(unasked).collect();
     let mut by_license: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.want > 0) {
         by_license.entry(&line.opening.license_id).or_default().push(index);
@@ -185,7 +194,9 @@ fn grant_license(
 ) -> Result<Vec<Verdict>, Error> {
     // A session was counted as a request when it was opened: it may go on when it was the last one.
     if let Some(resets_at) = budgets.used_up(license_id, &[AUDIO, TOKENS]) {
-        let verdict = |line: &&Line| if line.need > 0 { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
+        let tokens = budgets.used_up(license_id, &[TOKENS]).is_some();
+        let told = |line: &Line| line.need > 0 || tokens && spends_tokens(line);
+        let verdict = |line: &&Line| if told(line) { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
         return Ok(lines.iter().map(verdict).collect());
     }
     let audio: Vec<&BudgetRow> = budgets.of(license_id).iter().filter(|row| row.unit == AUDIO).collect();
