@@ -1,6 +1,7 @@
 //! One transaction of the ledger: what a [`Batch`] writes, and what the budgets answer.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -11,6 +12,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::store::accounting::{self, AccountRow, Advance, BudgetRow, Charge, NewSession, UsageEvent};
 use crate::store::backend::AnyConnection;
+use crate::store::licenses;
 
 const AUDIO: &str = "audio_seconds";
 const TOKENS: &str = "tokens";
@@ -133,7 +135,15 @@ fn open(
 ) -> Result<Vec<Result<(), Error>>, Error> {
     let mut answers = Vec::with_capacity(batch.openings.len());
     let mut requests: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    let inactive = inactive(connection, &batch.openings)?;
     for opening in &batch.openings {
+        // The session has its place on the roster by now: who is suspended after this look is told there.
+        let ids = std::iter::once(&opening.license_id).chain(&opening.key_id);
+        if let Some(status) = ids.filter_map(|id| inactive.get(id)).next() {
+            let revoked = matches!(status.as_str(), "revoked" | "deleted");
+            answers.push(Err(if revoked { Error::LicenseRevoked } else { Error::LicenseSuspended }));
+            continue;
+        }
         if let Some(resets_at) = budgets.used_up(&opening.license_id, &[AUDIO, TOKENS, REQUESTS]) {
             answers.push(Err(Error::InsufficientQuota { resets_at }));
             continue;
@@ -145,6 +155,15 @@ fn open(
     }
     accounting::charge(connection, REQUESTS, &charges(requests))?;
     Ok(answers)
+}
+
+fn inactive(connection: &mut AnyConnection, openings: &[Arc<Opening>]) -> Result<HashMap<String, String>, Error> {
+    let ids = openings.iter().flat_map(|opening| std::iter::once(&opening.license_id).chain(&opening.key_id));
+    let ids: Vec<String> = ids.cloned().collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    Ok(licenses::inactive(connection, &ids)?.into_iter().collect())
 }
 
 fn new_session(opening: &Opening, instance_id: &str) -> NewSession {

@@ -260,3 +260,19 @@ fn a_store_that_hangs_is_not_waited_for() {
     world.settle();
     assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
 }
+
+#[test]
+fn who_was_suspended_since_he_was_let_in_gets_no_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(fresh_store(folder.path()));
+    world.open();
+    world
+        .store
+        .run_blocking(|connection| {
+            Ok(diesel::sql_query("UPDATE licenses SET status = 'suspended'").execute(connection)?)
+        })
+        .unwrap();
+    world.write(Luck::Good);
+    assert!(world.sessions.is_empty());
+    assert_eq!(world.book.open_accounts(), 0);
+}
