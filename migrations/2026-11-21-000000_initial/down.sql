@@ -2,6 +2,7 @@ DROP TABLE idempotency_keys;
 DROP TABLE audit_log;
 DROP TABLE tickets;
 DROP TABLE usage_events;
+DROP TABLE instances;
 DROP TABLE sessions;
 DROP TABLE budgets;
 DROP TABLE api_keys;

@@ -72,6 +72,12 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_status ON sessions (status, instance_id);
 CREATE INDEX sessions_by_license ON sessions (license_id, started_at_us);
 
+-- Processes on this store; one that was not seen for long has left its live sessions behind.
+CREATE TABLE instances (
+    id TEXT PRIMARY KEY NOT NULL,
+    seen_at_us BIGINT NOT NULL
+);
+
 -- Append-only: each row covers a session's usage from the row before it.
 CREATE TABLE usage_events (
     session_id TEXT NOT NULL,

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::ask::{Ask, Reply};
 use super::book::{Answer, Batch, Book, Opening, Outcome};
+use super::healing;
 use super::lease::Lease;
 use super::ledger;
 use super::tally::Tally;
@@ -118,6 +119,8 @@ impl Actor for QuotaKeeper {
             }
             keeper.turn(ctx);
         });
+        self.look_after(ctx);
+        ctx.run_interval(healing::EVERY, |keeper, ctx| keeper.look_after(ctx));
     }
 }
 
@@ -214,6 +217,22 @@ impl QuotaKeeper {
             keeper.tick_due = true;
             keeper.turn(ctx);
         });
+    }
+
+    /// Says that this instance is there, and settles what others have left behind.
+    fn look_after(&self, ctx: &mut Context<Self>) {
+        let (store, instance_id) = (self.store.clone(), self.instance_id.clone());
+        let heal = async move {
+            let now = clock::now();
+            let healed =
+                store.run(move |connection| healing::heal(connection, &instance_id, now - healing::GONE_AFTER, now));
+            match healed.await {
+                Ok(0) => {}
+                Ok(count) => log::warn!("{count} sessions of instances that are gone were settled"),
+                Err(error) => log::warn!("looking after other instances failed: {}", error.cause().unwrap_or_default()),
+            }
+        };
+        ctx.spawn(heal.into_actor(self));
     }
 
     fn answer(&mut self, answers: Vec<Answer>) {

@@ -2,6 +2,7 @@
 pub mod allot;
 pub mod ask;
 pub mod book;
+pub mod healing;
 pub mod keeper;
 pub mod lease;
 pub mod ledger;

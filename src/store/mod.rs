@@ -5,6 +5,7 @@ pub mod backend;
 pub mod budgets;
 pub mod connection;
 pub mod idempotency;
+pub mod instances;
 pub mod keys;
 pub mod licenses;
 pub mod migrate;

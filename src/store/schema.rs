@@ -75,6 +75,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    instances (id) {
+        id -> Text,
+        seen_at_us -> BigInt,
+    }
+}
+
+diesel::table! {
     usage_events (session_id, mark_samples, mark_tokens) {
         session_id -> Text,
         mark_samples -> BigInt,
@@ -125,6 +132,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     budgets,
     sessions,
+    instances,
     usage_events,
     tickets,
     audit_log,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use livetranslate::clock;
 use livetranslate::quota::book::{Book, Opening};
-use livetranslate::quota::ledger;
 use livetranslate::quota::tally::Tally;
+use livetranslate::quota::{healing, ledger};
 use livetranslate::store::connection::{Location, Store};
 use livetranslate::store::migrate;
 use livetranslate::store::schema::{budgets, sessions, usage_events};
@@ -228,6 +228,39 @@ proptest! {
         let live = world.sum(|c| sessions::table.filter(sessions::status.eq("live")).count().get_result(c).unwrap());
         prop_assert_eq!(live, 0);
     }
+}
+
+#[test]
+fn a_crash_gives_its_leases_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(fresh_store(folder.path()));
+    world.open();
+    world.open();
+    world.write(Luck::Good);
+    for who in 0..2 {
+        world.speak(who, 1);
+    }
+    world.write(Luck::Good);
+    for who in 0..2 {
+        world.speak(who, 3);
+    }
+    world.tick = true;
+    world.write(Luck::Good);
+    let heal = |seen_before| {
+        world.store.run_blocking(|connection| healing::heal(connection, "other", seen_before, clock::now())).unwrap()
+    };
+    let (long_ago, soon) = (jiff::Timestamp::UNIX_EPOCH, clock::now() + jiff::SignedDuration::from_secs(60));
+    world.store.run_blocking(|connection| healing::heal(connection, "i", long_ago, clock::now())).unwrap();
+    assert_eq!(heal(long_ago), 0, "an instance that was seen is left alone");
+    assert!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()) > 0);
+    assert_eq!(heal(soon), 2);
+    assert_eq!(heal(soon), 0);
+    assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
+    let used = world.sum(|c| budgets::table.select(budgets::used_units).first(c).unwrap());
+    assert_eq!(used, world.forwarded as i64);
+    let recorded: Vec<i64> =
+        world.store.run_blocking(|c| Ok(usage_events::table.select(usage_events::samples).load(c)?)).unwrap();
+    assert_eq!(recorded.iter().sum::<i64>(), used);
 }
 
 #[test]
