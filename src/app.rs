@@ -49,14 +49,15 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     // A second start in one process finds the provider installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let location = Location::parse(config.store.url.expose())?;
-    let store = actix_web::web::block(move || open_store(location)).await.map_err(Error::internal)??;
+    let opened = actix_web::web::block(move || open_store(location)).await.map_err(Error::internal)??;
+    let (store, ledger) = opened;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
     let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
     let secret_key: &Secret = config.secrets.secret_key.as_ref().ok_or_else(missing)?;
     let signer = Signer::new(secret_key, config.secrets.secret_key_previous.as_ref())?;
     let gateway = Gateway {
         signer: Arc::new(signer),
-        quota: Quota::start(store.clone(), ids::instance(), metrics.clone()),
+        quota: Quota::start(ledger, ids::instance(), metrics.clone()),
         roster: Roster::start(config.max_sessions(), metrics.clone()),
         metrics,
         store,
@@ -81,12 +82,14 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     Ok(Running { address, servers, gateway })
 }
 
-fn open_store(location: Location) -> Result<Store, Error> {
-    let store = Store::open(location)?;
+/// The store, and the keeper's own way into it: logins can't keep usage from being written.
+fn open_store(location: Location) -> Result<(Store, Store), Error> {
+    const KEEPERS: u32 = 2;
+    let store = Store::open(location.clone())?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
-    Ok(store)
+    Ok((store, Store::open_with(location, KEEPERS)?))
 }
 
 fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
@@ -151,7 +154,8 @@ impl Running {
         for server in &self.servers {
             server.stop(true).await;
         }
-        // Sessions that were cut with their connections settle now.
+        // Sessions that were cut with their connections settle now, and those that still wait for a provider.
+        gateway.quota.settle_all();
         let last_call = Instant::now() + LAST_ANSWERS;
         while gateway.quota.open_accounts() > 0 && Instant::now() < last_call {
             tokio::time::sleep(LOOK_EVERY).await;

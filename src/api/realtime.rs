@@ -95,17 +95,14 @@ async fn open(
         started_at: view.started_at,
     };
     let seat = gateway.roster.admit(view, caller.license.max_sessions).await?;
+    check_upgrade(request)?;
     let lease = gateway.quota.open(opening).await?;
     let endpoint = match wanted.protocol {
         Protocol::Task => Endpoint::Inference,
         Protocol::Livetranslate | Protocol::Omni => Endpoint::Realtime { model: &wanted.model },
     };
     let dialer = request.app_data::<Data<Dashscope>>().ok_or_else(|| Error::internal("no dialer in this app"))?;
-    let opened = match check_upgrade(request) {
-        Ok(()) => dialer.dial(endpoint, &passed).await,
-        Err(error) => Err(error),
-    };
-    let upstream = match opened {
+    let upstream = match dialer.dial(endpoint, &passed).await {
         Ok(upstream) => upstream,
         Err(error) => {
             // Its answer doesn't wait for a store that may be away.
@@ -138,7 +135,7 @@ fn upgrade(parts: Parts, request: &HttpRequest, payload: Payload) -> Result<Http
     Ok(answer.map_body(|_, body| BoxBody::new(Delivered::new(downlink, body))))
 }
 
-/// Checks the upgrade's headers before the provider is dialled.
+/// Checks the upgrade's headers before anything is spent on it.
 fn check_upgrade(request: &HttpRequest) -> Result<(), Error> {
     ws::handshake(request).map(|_| ()).map_err(|error| {
         Error::request(format!("this is a WebSocket endpoint: connect with ws:// or wss:// ({error})"))

@@ -34,6 +34,8 @@ pub enum Ask {
         /// Told when there is room, or none.
         reply: Reply,
     },
+    /// Book and close every account: the process is about to end.
+    SettleAll,
     /// Book the rest and close the account.
     Settle {
         /// Who.

@@ -174,6 +174,14 @@ impl Book {
         true
     }
 
+    /// Every session's account is to be closed.
+    pub fn close_all(&mut self, reason: &'static str) {
+        for (session_id, account) in &mut self.accounts {
+            account.closing.get_or_insert(reason);
+            self.pressing.insert(session_id.clone());
+        }
+    }
+
     /// Accounts that are open, or waiting to be.
     #[must_use]
     pub fn open_accounts(&self) -> usize {

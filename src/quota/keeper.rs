@@ -75,6 +75,12 @@ impl Quota {
         Ok(lease)
     }
 
+    /// Books and closes every account that is still open, whatever its session waits for.
+    #[expect(clippy::disallowed_methods, reason = "said once, when the process is about to end")]
+    pub fn settle_all(&self) {
+        self.keeper.do_send(Ask::SettleAll);
+    }
+
     /// Accounts that are open: 0 when everything is settled and written.
     #[must_use]
     pub fn open_accounts(&self) -> usize {
@@ -140,6 +146,7 @@ impl Handler<Ask> for QuotaKeeper {
                     let _gone = reply.send(Err(Error::SessionEnded));
                 }
             }
+            Ask::SettleAll => self.book.close_all("draining"),
             Ask::Settle { session_id, reason, reply } => {
                 // Nobody waits for another answer any more, not even for that of an opening.
                 self.replies.remove(&session_id);

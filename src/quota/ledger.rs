@@ -81,7 +81,10 @@ fn charges(sums: BTreeMap<&str, (i64, i64)>) -> Vec<Charge> {
 
 fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
     for budget in accounting::budgets_due(connection, now.as_microsecond())? {
-        let (start, end) = window::period(&budget.window_span, &budget.tz, now)?;
+        let Ok((start, end)) = window::period(&budget.window_span, &budget.tz, now) else {
+            log::error!("budget {} has no period: mend its window or time zone", budget.id);
+            continue;
+        };
         accounting::start_period(connection, &budget, start.as_microsecond(), end.map(Timestamp::as_microsecond))?;
     }
     Ok(())

@@ -33,9 +33,13 @@ impl ClientSession {
 
     /// The flow keeps the mailbox from filling up; should it ever, the session ends rather than lose a message.
     fn tell(&self, up: Up, ctx: &mut WebsocketContext<Self>) {
-        if let Err(SendError::Full(_)) = self.link.try_send(up) {
-            log::error!("the link's mailbox was full");
-            ctx.stop();
+        match self.link.try_send(up) {
+            Ok(()) => {}
+            Err(SendError::Full(_)) => {
+                log::error!("the link's mailbox was full");
+                ctx.stop();
+            }
+            Err(SendError::Closed(_)) => ctx.stop(),
         }
     }
 }

@@ -138,6 +138,8 @@ impl Relay {
     fn on_answer(&mut self, answer: Result<(), Error>, step: &mut Step<'_>) {
         self.standing = false;
         match (answer, &self.phase) {
+            // A lease that could not be given back now is given back later.
+            (Err(Error::StorageUnavailable { .. }), Phase::Open) if self.held.is_empty() => {}
             (Err(error), Phase::Open) => self.let_out(error, step),
             (Ok(()), Phase::Open) => {
                 while !self.standing

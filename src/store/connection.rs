@@ -60,6 +60,15 @@ impl Store {
     /// # Errors
     /// `StorageUnavailable` when no connection can be made within 10 s.
     pub fn open(location: Location) -> Result<Self, Error> {
+        const CONNECTIONS: u32 = 8;
+        Self::open_with(location, CONNECTIONS)
+    }
+
+    /// The same with another number of connections at most.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(location: Location, connections: u32) -> Result<Self, Error> {
         const PATIENCE: Duration = Duration::from_secs(10);
         if let Location::Sqlite(path) = &location
             && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
@@ -68,7 +77,7 @@ impl Store {
                 .map_err(|error| Error::storage(format!("can't create {}: {error}", folder.display())))?;
         }
         let pool = r2d2::Pool::builder()
-            .max_size(8)
+            .max_size(connections)
             .min_idle(Some(1))
             .connection_timeout(PATIENCE)
             .test_on_check_out(false)
@@ -132,7 +141,7 @@ impl r2d2::ManageConnection for Dialer {
     fn connect(&self) -> Result<AnyConnection, Error> {
         match &self.location {
             Location::Postgres(url) => {
-                let mut connection = PgConnection::establish(url).map_err(Error::storage)?;
+                let mut connection = PgConnection::establish(&impatient(url)).map_err(Error::storage)?;
                 // An instance that stands still in a transaction must not hold the ledger's lock for long.
                 connection.batch_execute(
                     "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; \
@@ -166,9 +175,33 @@ impl r2d2::ManageConnection for Dialer {
     }
 }
 
+/// A libpq URL that gives up on a host that doesn't answer; what the URL says itself wins.
+fn impatient(url: &str) -> String {
+    const LIMITS: [(&str, &str); 5] = [
+        ("connect_timeout", "5"),
+        ("keepalives_idle", "10"),
+        ("keepalives_interval", "5"),
+        ("keepalives_count", "3"),
+        ("tcp_user_timeout", "15000"),
+    ];
+    let mut limited = url.to_owned();
+    for (name, value) in LIMITS.iter().filter(|(name, _)| !url.contains(&format!("{name}="))) {
+        let joint = if limited.contains('?') { '&' } else { '?' };
+        limited.push_str(&format!("{joint}{name}={value}"));
+    }
+    limited
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_keeps_its_own_limits() {
+        let url = impatient("postgres://u@h/d?connect_timeout=60");
+        assert!(url.starts_with("postgres://u@h/d?connect_timeout=60&keepalives_idle=10&"), "{url}");
+        assert!(impatient("postgres://u@h/d").starts_with("postgres://u@h/d?connect_timeout=5&"));
+    }
 
     #[test]
     fn database_urls() {

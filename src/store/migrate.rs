@@ -16,8 +16,8 @@ pub fn run(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
     match connection {
         AnyConnection::Postgres(postgres) => {
             // Any number that no other program locks on; the session-level lock outlives each migration's transaction.
-            const LOCK: &str = "SELECT pg_advisory_lock(5500641207338855794)";
-            const UNLOCK: &str = "SELECT pg_advisory_unlock(5500641207338855794)";
+            const LOCK: &str = "SET statement_timeout = 0; SELECT pg_advisory_lock(5500641207338855794)";
+            const UNLOCK: &str = "SELECT pg_advisory_unlock(5500641207338855794); SET statement_timeout = '30s'";
             postgres.batch_execute(LOCK)?;
             let outcome = run_pending(postgres);
             postgres.batch_execute(UNLOCK)?;
