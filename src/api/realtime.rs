@@ -109,7 +109,8 @@ async fn open(
     let upstream = match opened {
         Ok(upstream) => upstream,
         Err(error) => {
-            lease.settle(error.row().code).await;
+            // Its answer doesn't wait for a store that may be away.
+            actix_web::rt::spawn(lease.settle(error.row().code));
             return Err(error.into());
         }
     };

@@ -176,10 +176,17 @@ impl Relay {
                 }
                 return;
             }
-            Phase::ClientLeft { reason, .. } if ended => return self.finish(reason, step),
+            Phase::ClientLeft { reason, .. }
+                if ended || (self.protocol == Protocol::Omni && !self.dialogue.responding) =>
+            {
+                return self.finish(reason, step);
+            }
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
-        self.drain_between_sentences(step);
+        match heard.unmetered {
+            Some(error) => self.end_now(&error, step),
+            None => self.drain_between_sentences(step),
+        }
     }
 
     fn on_upstream_gone(&mut self, reason: Option<(u16, String)>, step: &mut Step<'_>) {
@@ -203,7 +210,9 @@ impl Relay {
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.release_held(step);
-        if !(self.unsaid(step) && self.ask_for_the_end(step)) {
+        // Omni models can't be asked for the end, but report a running response's tokens at its own.
+        let reports = self.protocol == Protocol::Omni && self.dialogue.responding;
+        if !(reports || self.unsaid(step) && self.ask_for_the_end(step)) {
             let reason = if self.dialogue.finished { "done" } else { reason };
             return self.finish(reason, step);
         }
@@ -332,6 +341,12 @@ impl Relay {
         true
     }
 
+    /// An Omni model that hears somebody speak says nothing until he stops.
+    fn upstream_silent(&self, now: Instant) -> bool {
+        let listens = self.protocol == Protocol::Omni && self.dialogue.speaking;
+        !listens && self.watch.upstream_silent(now)
+    }
+
     fn check_legs(&mut self, pressure: Pressure, step: &mut Step<'_>) {
         let client_there = !matches!(self.phase, Phase::ClientLeft { .. });
         if client_there && self.watch.client_too_slow(pressure) {
@@ -340,7 +355,7 @@ impl Relay {
         } else if client_there && self.watch.client_dead(pressure, step.now) {
             step.act(Action::CutClient);
             self.on_client_gone("client_dead", step);
-        } else if self.watch.upstream_dead(pressure, step.now) || self.watch.upstream_silent(step.now) {
+        } else if self.watch.upstream_dead(pressure, step.now) || self.upstream_silent(step.now) {
             self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::ClientLeft { reason, .. } => return self.finish(reason, step),
                 other => other,

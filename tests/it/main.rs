@@ -17,6 +17,7 @@ mod program;
 mod refusals;
 mod relay;
 mod sdks;
+mod session;
 mod shape;
 mod store;
 mod support;
