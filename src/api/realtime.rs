@@ -80,6 +80,7 @@ async fn open(
     if !caller.license.allows_scope(SCOPE) {
         return Err(Error::ScopeNotAllowed(SCOPE).into());
     }
+    check_upgrade(request)?;
     let passed = passed(request, &gateway)?;
     let view = SessionView {
         id: ids::session(),
@@ -102,11 +103,7 @@ async fn open(
         Protocol::Livetranslate | Protocol::Omni => Endpoint::Realtime { model: &wanted.model },
     };
     let dialer = request.app_data::<Data<Dashscope>>().ok_or_else(|| Error::internal("no dialer in this app"))?;
-    let opened = match check_upgrade(request) {
-        Ok(()) => dialer.dial(endpoint, &passed).await,
-        Err(error) => Err(error),
-    };
-    let upstream = match opened {
+    let upstream = match dialer.dial(endpoint, &passed).await {
         Ok(upstream) => upstream,
         Err(error) => {
             // Its answer doesn't wait for a store that may be away.
@@ -140,7 +137,7 @@ fn upgrade(parts: Parts, request: &HttpRequest, payload: Payload) -> Result<Http
     Ok(answer.map_body(|_, body| BoxBody::new(Delivered::new(downlink, body))))
 }
 
-/// Checks the upgrade's headers before the provider is dialled.
+/// Checks the upgrade's headers before anything is booked.
 fn check_upgrade(request: &HttpRequest) -> Result<(), Error> {
     ws::handshake(request).map(|_| ()).map_err(|error| {
         Error::request(format!("this is a WebSocket endpoint: connect with ws:// or wss:// ({error})"))
