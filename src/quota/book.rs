@@ -97,7 +97,7 @@ pub enum Verdict {
     Granted(u64),
     /// Booked; nothing more yet.
     Wait,
-    /// Booked; nothing more until then.
+    /// Booked; nothing more until then. Where nothing was asked for: a token budget was used up by this line.
     UsedUp(Option<Timestamp>),
 }
 
@@ -292,6 +292,9 @@ impl Book {
             account.leased += samples;
         }
         account.tally.grant(account.leased);
+        if line.need == 0 && matches!(verdict, Verdict::UsedUp(_)) {
+            account.tally.use_up();
+        }
         if line.record_from.is_some() {
             account.recorded = line.to;
             account.recorded_at = now;
@@ -307,6 +310,8 @@ impl Book {
         }
         let answer = match verdict {
             Verdict::Granted(_) => Ok(()),
+            // The lease is taken back; that a token budget ended meanwhile is told by the tally.
+            Verdict::UsedUp(_) if line.need == 0 => Ok(()),
             Verdict::Wait if now.duration_since(demand.since) < PATIENCE => return None,
             Verdict::Wait => Err(Error::InsufficientQuota { resets_at: None }),
             Verdict::UsedUp(resets_at) => Err(Error::InsufficientQuota { resets_at }),

@@ -35,6 +35,12 @@ impl Lease {
         self.tally.forwarded()
     }
 
+    /// Whether a token budget of the license is used up.
+    #[must_use]
+    pub fn used_up(&self) -> bool {
+        self.tally.used_up()
+    }
+
     /// Counts samples as forwarded: the high-water mark rises.
     pub fn forward(&self, samples: u64) {
         self.tally.forward(samples);
@@ -59,15 +65,16 @@ impl Lease {
         }
     }
 
-    /// Books what was used, gives the rest back and closes the account; resolves when it is written.
+    /// Books what was used, gives the rest back and closes the account, whether anybody waits or not;
+    /// resolves when it is written.
+    #[expect(clippy::disallowed_methods, reason = "the last word of a session must arrive, whatever waits")]
     pub fn settle(mut self, reason: &'static str) -> impl Future<Output = ()> + use<> {
         self.settled = true;
         let (reply, answer) = oneshot::channel();
-        let request = self.keeper.send(Ask::Settle { session_id: self.session_id.clone(), reason, reply: Some(reply) });
+        // An actor doesn't read a request that nobody waits for any more: this one must be read.
+        self.keeper.do_send(Ask::Settle { session_id: self.session_id.clone(), reason, reply: Some(reply) });
         async move {
-            if request.await.is_ok() {
-                let _written = answer.await;
-            }
+            let _written = answer.await;
         }
     }
 }

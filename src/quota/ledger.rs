@@ -1,6 +1,7 @@
 //! One transaction of the ledger: what a [`Batch`] writes, and what the budgets answer.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -11,6 +12,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::store::accounting::{self, AccountRow, Advance, BudgetRow, Charge, NewSession, UsageEvent};
 use crate::store::backend::AnyConnection;
+use crate::store::licenses;
 
 const AUDIO: &str = "audio_seconds";
 const TOKENS: &str = "tokens";
@@ -90,7 +92,8 @@ struct Budgets(HashMap<String, Vec<BudgetRow>>);
 
 impl Budgets {
     fn load(connection: &mut AnyConnection, batch: &Batch) -> Result<Self, Error> {
-        let asking = batch.lines.iter().filter(|line| line.want > 0).map(|line| &line.opening.license_id);
+        let asking =
+            batch.lines.iter().filter(|line| line.want > 0 || spends_tokens(line)).map(|line| &line.opening.license_id);
         let opening = batch.openings.iter().map(|opening| &opening.license_id);
         let mut license_ids: Vec<String> = asking.chain(opening).cloned().collect();
         license_ids.sort_unstable();
@@ -132,7 +135,15 @@ fn open(
 ) -> Result<Vec<Result<(), Error>>, Error> {
     let mut answers = Vec::with_capacity(batch.openings.len());
     let mut requests: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    let inactive = inactive(connection, &batch.openings)?;
     for opening in &batch.openings {
+        // The session has its place on the roster by now: who is suspended after this look is told there.
+        let ids = std::iter::once(&opening.license_id).chain(&opening.key_id);
+        if let Some(status) = ids.filter_map(|id| inactive.get(id)).next() {
+            let revoked = matches!(status.as_str(), "revoked" | "deleted");
+            answers.push(Err(if revoked { Error::LicenseRevoked } else { Error::LicenseSuspended }));
+            continue;
+        }
         if let Some(resets_at) = budgets.used_up(&opening.license_id, &[AUDIO, TOKENS, REQUESTS]) {
             answers.push(Err(Error::InsufficientQuota { resets_at }));
             continue;
@@ -144,6 +155,15 @@ fn open(
     }
     accounting::charge(connection, REQUESTS, &charges(requests))?;
     Ok(answers)
+}
+
+fn inactive(connection: &mut AnyConnection, openings: &[Arc<Opening>]) -> Result<HashMap<String, String>, Error> {
+    let ids = openings.iter().flat_map(|opening| std::iter::once(&opening.license_id).chain(&opening.key_id));
+    let ids: Vec<String> = ids.cloned().collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    Ok(licenses::inactive(connection, &ids)?.into_iter().collect())
 }
 
 fn new_session(opening: &Opening, instance_id: &str) -> NewSession {
@@ -158,9 +178,17 @@ fn new_session(opening: &Opening, instance_id: &str) -> NewSession {
     }
 }
 
+fn spends_tokens(line: &Line) -> bool {
+    token_sum(line.to) > token_sum(line.from)
+}
+
 /// Answers every line, license by license.
 fn grant(connection: &mut AnyConnection, lines: &[Line], budgets: &Budgets) -> Result<Vec<Verdict>, Error> {
-    let mut verdicts = vec![Verdict::Granted(0); lines.len()];
+    let unasked = |line: &Line| {
+        let ended = spends_tokens(line).then(|| budgets.used_up(&line.opening.license_id, &[TOKENS])).flatten();
+        ended.map_or(Verdict::Granted(0), Verdict::UsedUp)
+    };
+    let mut verdicts: Vec<Verdict> = lines.iter().map(unasked).collect();
     let mut by_license: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.want > 0) {
         by_license.entry(&line.opening.license_id).or_default().push(index);
@@ -185,7 +213,9 @@ fn grant_license(
 ) -> Result<Vec<Verdict>, Error> {
     // A session was counted as a request when it was opened: it may go on when it was the last one.
     if let Some(resets_at) = budgets.used_up(license_id, &[AUDIO, TOKENS]) {
-        let verdict = |line: &&Line| if line.need > 0 { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
+        let tokens = budgets.used_up(license_id, &[TOKENS]).is_some();
+        let told = |line: &Line| line.need > 0 || tokens && spends_tokens(line);
+        let verdict = |line: &&Line| if told(line) { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
         return Ok(lines.iter().map(verdict).collect());
     }
     let audio: Vec<&BudgetRow> = budgets.of(license_id).iter().filter(|row| row.unit == AUDIO).collect();

@@ -1,6 +1,6 @@
 //! A session's counters, shared by its link and the keeper without a message.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a session has used and may use: written by the link, read by the keeper every second, and
 /// the other way round for `granted`. All in samples of 1/16,000 s and tokens, since the session began.
@@ -10,6 +10,7 @@ pub struct Tally {
     granted: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
+    used_up: AtomicBool,
 }
 
 impl Tally {
@@ -40,6 +41,17 @@ impl Tally {
     pub fn report_tokens(&self, input: u64, output: u64) {
         self.input_tokens.fetch_max(input, Ordering::AcqRel);
         self.output_tokens.fetch_max(output, Ordering::AcqRel);
+    }
+
+    /// Whether a token budget is used up: the session ends, though it asks for no audio.
+    #[must_use]
+    pub fn used_up(&self) -> bool {
+        self.used_up.load(Ordering::Acquire)
+    }
+
+    /// A token budget is used up.
+    pub fn use_up(&self) {
+        self.used_up.store(true, Ordering::Release);
     }
 
     /// Sets how far the session may go.

@@ -104,8 +104,9 @@ impl UpstreamLink {
     fn on(&mut self, event: Event, ctx: &mut Context<Self>) {
         let lease = self.lease.as_ref();
         let (room, forwarded) = lease.map_or((0, 0), |lease| (lease.room(), lease.forwarded()));
+        let used_up = lease.is_some_and(Lease::used_up);
         let mut actions = std::mem::take(&mut self.actions);
-        self.relay.on(event, LeaseView { room, forwarded }, Instant::now(), &mut actions);
+        self.relay.on(event, LeaseView { room, forwarded, used_up }, Instant::now(), &mut actions);
         for action in actions.drain(..) {
             self.act(action, ctx);
         }

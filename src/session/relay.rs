@@ -331,6 +331,8 @@ impl Relay {
             self.end_now(&Error::LicenseExpired, step);
         } else if self.drain_by.is_some_and(|deadline| step.now + DRAIN_MARGIN >= deadline) {
             self.let_out(Error::Draining, step);
+        } else if step.lease.used_up {
+            self.let_out(Error::InsufficientQuota { resets_at: None }, step);
         } else if self.watch.capped(step.now) {
             self.let_out(Error::SessionExpired, step);
         } else if self.watch.idle(step.now) {

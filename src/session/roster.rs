@@ -307,7 +307,10 @@ mod tests {
     fn who_leaves_while_being_admitted_leaves_no_place_behind() {
         actix::System::new().block_on(async {
             let roster = roster();
-            assert!(roster.admit(view(), Some(1)).now_or_never().is_none(), "the answer takes a turn of the actor");
+            let mut leaving = Box::pin(roster.admit(view(), Some(1)));
+            assert!((&mut leaving).now_or_never().is_none(), "the answer takes a turn of the actor");
+            assert_eq!(roster.sessions().await.len(), 1);
+            drop(leaving);
             assert_eq!(roster.sessions().await, []);
             let seat = roster.admit(view(), Some(1)).await;
             assert!(seat.is_ok());

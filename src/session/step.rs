@@ -70,6 +70,8 @@ pub struct LeaseView {
     pub room: u64,
     /// Samples forwarded since the session began.
     pub forwarded: u64,
+    /// A token budget is used up.
+    pub used_up: bool,
 }
 
 impl LeaseView {

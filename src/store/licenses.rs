@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::backend::AnyConnection;
 use super::page::{Page, lower, pattern};
-use super::schema::licenses;
+use super::schema::{api_keys, licenses};
 use crate::clock;
 use crate::error::Error;
 use crate::license::{License, Limits, Status};
@@ -37,6 +37,18 @@ pub fn find_all(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<Li
     let query = licenses::table.filter(licenses::id.eq_any(ids));
     let rows: Vec<Row> = query.select(Row::as_select()).load(connection)?;
     rows.into_iter().map(Row::read).collect()
+}
+
+/// Which of these licenses and keys are not active, as `(id, status)`.
+///
+/// # Errors
+/// The store's.
+pub fn inactive(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<(String, String)>, Error> {
+    let licenses = licenses::table.filter(licenses::id.eq_any(ids)).select((licenses::id, licenses::status));
+    let keys = api_keys::table.filter(api_keys::id.eq_any(ids)).select((api_keys::id, api_keys::status));
+    let mut found = licenses.filter(licenses::status.ne("active")).load(connection)?;
+    found.extend(keys.filter(api_keys::status.ne("active")).load(connection)?);
+    Ok(found)
 }
 
 /// What a page of licenses is narrowed to.

@@ -260,3 +260,44 @@ fn a_store_that_hangs_is_not_waited_for() {
     world.settle();
     assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
 }
+
+#[test]
+fn who_was_suspended_since_he_was_let_in_gets_no_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(fresh_store(folder.path()));
+    world.open();
+    world
+        .store
+        .run_blocking(|connection| {
+            Ok(diesel::sql_query("UPDATE licenses SET status = 'suspended'").execute(connection)?)
+        })
+        .unwrap();
+    world.write(Luck::Good);
+    assert!(world.sessions.is_empty());
+    assert_eq!(world.book.open_accounts(), 0);
+}
+
+#[test]
+fn an_account_is_settled_though_nobody_waits_for_it() {
+    actix_web::rt::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = livetranslate::metrics::Metrics::new("test").unwrap();
+        let quota = livetranslate::quota::keeper::Quota::start(fresh_store(folder.path()), "i".into(), metrics);
+        let opening = Opening {
+            session_id: "s1".into(),
+            license_id: "lic".into(),
+            key_id: None,
+            model: "m".into(),
+            started_at: clock::now(),
+        };
+        let lease = quota.open(opening).await.unwrap();
+        drop(lease.settle("gone"));
+        for _ in 0..500 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if quota.open_accounts() == 0 {
+                return;
+            }
+        }
+        panic!("the account is still open");
+    });
+}

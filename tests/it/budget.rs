@@ -67,3 +67,23 @@ fn the_last_request_of_a_budget_is_a_whole_session() {
         assert_eq!(app.upstream_samples(), 3 * 1_600);
     });
 }
+
+#[test]
+fn tokens_without_audio_are_held_to_their_budget() {
+    on_both_stores(async |app: &TestApp| {
+        let budgets = json!([{ "unit": "tokens", "limit": 1, "window": "lifetime" }]);
+        let alice = app.licensee_with(json!({ "budgets": budgets })).await;
+        let mut call = alice.dial_at("/v1/realtime?model=qwen3.5-omni-plus-realtime").await.unwrap();
+        call.until("session.created").await;
+        call.event(json!({ "type": "session.update", "session": { "turn_detection": null } })).await;
+        call.until("session.updated").await;
+        call.audio(1_000, 8_000).await;
+        // The lease is given back meanwhile; from here on nothing asks for audio.
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        call.event(json!({ "type": "input_audio_buffer.commit" })).await;
+        call.event(json!({ "type": "response.create" })).await;
+        call.until("response.done").await;
+        let ending = call.ending().await;
+        assert_eq!((ending.code(), ending.error_code()), (4029, "insufficient_quota"));
+    });
+}

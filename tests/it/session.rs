@@ -42,7 +42,7 @@ impl Stage {
 
     fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        let lease = LeaseView { room: u64::MAX / 2, forwarded: 16_000 };
+        let lease = LeaseView { room: u64::MAX / 2, forwarded: 16_000, used_up: false };
         self.relay.on(event, lease, self.now, &mut actions);
         actions
     }

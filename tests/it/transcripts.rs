@@ -45,7 +45,7 @@ impl Stage {
 
     fn on(&mut self, event: Event) -> Vec<String> {
         let mut actions = Vec::new();
-        let lease = LeaseView { room: self.room, forwarded: self.forwarded };
+        let lease = LeaseView { room: self.room, forwarded: self.forwarded, used_up: false };
         self.relay.on(event, lease, self.now, &mut actions);
         for action in &actions {
             if let Action::ToUpstream(_, samples) | Action::Count(samples) = action {
