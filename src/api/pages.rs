@@ -22,6 +22,7 @@ pub async fn front(request: HttpRequest) -> impl Responder {
             "realtime": "/v1/realtime",
             "license": "/v1/license",
             "jwks": "/.well-known/jwks.json",
+            "openapi": "/openapi.json",
         },
     }))
 }
@@ -39,6 +40,11 @@ pub async fn icon() -> impl Responder {
 /// `GET /static/front.js`
 pub async fn script() -> impl Responder {
     page("text/javascript; charset=utf-8", include_str!("../../static/front.js"))
+}
+
+/// `GET /openapi.json`: every route, for programs.
+pub async fn openapi() -> impl Responder {
+    page("application/json", include_str!("../../static/openapi.json"))
 }
 
 fn page(kind: &'static str, text: &'static str) -> HttpResponse {

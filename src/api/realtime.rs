@@ -135,7 +135,7 @@ fn upgrade(parts: Parts, request: &HttpRequest, payload: Payload) -> Result<Http
     Ok(answer.map_body(|_, body| BoxBody::new(Delivered::new(downlink, body))))
 }
 
-/// Checks the upgrade's headers before anything is spent on it.
+/// Checks the upgrade's headers before anything is booked.
 fn check_upgrade(request: &HttpRequest) -> Result<(), Error> {
     ws::handshake(request).map(|_| ()).map_err(|error| {
         Error::request(format!("this is a WebSocket endpoint: connect with ws:// or wss:// ({error})"))

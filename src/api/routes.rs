@@ -39,6 +39,7 @@ fn public(app: &mut ServiceConfig) {
         .service(at("/static/front.css").route(get().to(pages::style)))
         .service(at("/static/front.js").route(get().to(pages::script)))
         .service(at("/static/icon.svg").route(get().to(pages::icon)))
+        .service(at("/openapi.json").route(get().to(pages::openapi)))
         .service(at("/.well-known/jwks.json").route(get().to(jwks::show)))
         .service(at("/v1/license").route(get().to(license::show)))
         .service(at("/v1/realtime/sessions").route(post().to(tickets::create)))

@@ -1,5 +1,6 @@
 //! How the operator's commands reach the admin API: which gateway, with which key, shown to whom.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::{health, screen, table};
 use crate::client::http::Http;
 use crate::client::server::Server;
 use crate::config::Config;
-use crate::config::settings::Secret;
+use crate::config::settings::{self, Secret};
 use crate::config::sources::Sources;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +49,7 @@ impl Reach {
             (Some(server), Some(file)) => (server.clone(), Some(key_in(file)?)),
             (server, file) => {
                 let settings = Config::read(&Sources::of_process(config))?.config;
-                let server = server.clone().unwrap_or_else(|| health::own_address(&settings.server));
+                let server = server.clone().unwrap_or_else(|| admin_address(&settings.server));
                 let key = file.as_deref().map(key_in).transpose()?;
                 (server, key.or(settings.secrets.admin_key))
             }
@@ -57,6 +58,17 @@ impl Reach {
         let key = key.ok_or_else(|| Fault::Config(missing.to_owned()))?;
         let http = Http::new(Server::parse(&server)?, Some(key), TIMEOUT);
         Ok(Desk { http, json: self.json })
+    }
+}
+
+/// Where this machine reaches the admin API of a gateway with these settings.
+fn admin_address(server: &settings::Server) -> String {
+    match server.admin_listen.as_deref().and_then(|listen| listen.parse::<SocketAddr>().ok()) {
+        Some(listen) => {
+            let (host, port) = (listen.ip().to_string(), listen.port());
+            health::own_address(&settings::Server { host, port, ..server.clone() })
+        }
+        None => health::own_address(server),
     }
 }
 
@@ -154,6 +166,19 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_admin_api_may_listen_elsewhere() {
+        let mut server = Config::defaults().unwrap().server;
+        for (listen, address) in [
+            (None, "http://127.0.0.1:8000"),
+            (Some("127.0.0.1:8001"), "http://127.0.0.1:8001"),
+            (Some("[::]:9"), "http://[::1]:9"),
+        ] {
+            server.admin_listen = listen.map(str::to_owned);
+            assert_eq!(admin_address(&server), address);
+        }
+    }
 
     #[test]
     fn paths_carry_what_is_given() {

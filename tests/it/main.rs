@@ -11,6 +11,7 @@ mod admin;
 mod book;
 mod budget;
 mod endings;
+mod openapi;
 mod process;
 mod program;
 mod refusals;

@@ -45,6 +45,16 @@ fn credentials() {
 }
 
 #[test]
+fn a_request_that_is_no_upgrade_books_nothing() {
+    on_sqlite(async |app| {
+        let alice = app.licensee_with(json!({"budgets": [{"unit": "requests", "limit": 1}]})).await;
+        let answer = alice.api().get(&path()).await;
+        assert_eq!((answer.status, answer.code()), (400, "invalid_request"));
+        alice.dial().await.hang_up().await;
+    });
+}
+
+#[test]
 fn an_expired_license() {
     on_both_stores(async |app| {
         let soon = livetranslate::clock::now() + jiff::SignedDuration::from_millis(1_200);

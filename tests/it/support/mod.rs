@@ -3,3 +3,4 @@ pub(crate) mod app;
 pub(crate) mod customer;
 pub(crate) mod operator;
 pub(crate) mod postgres;
+pub(crate) mod schema;
