@@ -44,7 +44,7 @@ pub struct Running {
 ///
 /// # Errors
 /// `StorageUnavailable` when the store can't be opened or migrated, `InvalidRequest` for settings that only
-/// show as wrong here, `Internal` when an address can't be bound.
+/// show as wrong here, `Conflict` when an address can't be bound.
 pub async fn start(config: Config) -> Result<Running, Error> {
     // A second start in one process finds the provider installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -93,7 +93,11 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
     let settings = gateway.config.server.clone();
     let (shared, probe) = (Data::new(gateway.clone()), Data::new(Probe::new(gateway.store.clone())));
     let body_limit = settings.max_body_bytes;
-    let mut server = HttpServer::new(move || {
+    let workers = match settings.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        set => set,
+    };
+    let server = HttpServer::new(move || {
         let dialer = Dashscope::new(&shared.config.upstream, shared.metrics.clone());
         App::new()
             .app_data(shared.clone())
@@ -107,16 +111,13 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
     .shutdown_timeout(LAST_ANSWERS.as_secs())
     .tcp_nodelay(true)
     .h1_allow_half_closed(false)
-    .max_connections(settings.max_connections)
+    .max_connections(settings.max_connections.div_ceil(workers))
+    .workers(workers)
     .on_connect(ClientSocket::save);
-    if settings.workers > 0 {
-        server = server.workers(settings.workers);
-    }
     let cannot = |error: std::io::Error| {
-        Error::field(
-            "SERVER_PORT",
-            format!("can't listen on {host}:{port}: {error}; set SERVER_HOST and SERVER_PORT to a free address"),
-        )
+        Error::Conflict(format!(
+            "can't listen on {host}:{port}: {error}; set SERVER_HOST and SERVER_PORT to a free address"
+        ))
     };
     let server = server.bind((host, port)).map_err(cannot)?;
     let address = server.addrs().first().copied().ok_or_else(|| Error::internal("no address was bound"))?;

@@ -3,8 +3,21 @@
 //! One gateway that an operator runs and customers see as one address: it relays realtime voice translation
 //! to DashScope, issues licenses and API keys, and keeps quotas so exactly that they can be billed.
 //!
+//! ```text
+//!  customer's program                      one worker thread                             DashScope
+//!  ┌────────────────┐ WebSocket ┌───────────────┐  Up  ┌──────────────┐ WebSocket ┌──────────────────┐
+//!  │ SDK, browser,  │◄─────────►│ ClientSession │─────►│ UpstreamLink │◄─────────►│ LiveTranslate,   │
+//!  │ livetranslate  │           │   (a shell)   │◄─────│ Relay, lease │           │ Omni, Gummy      │
+//!  └────────────────┘           └───────────────┘ Down └──────┬───────┘           └──────────────────┘
+//!                                                             │ demand, settle       main thread
+//!                                 ┌────────┐  end, drain  ┌───▼─────────┐   one     ┌───────────────┐
+//!                       admin ───►│ Roster │─────────────►│ QuotaKeeper │──────────►│ SQLite or     │
+//!                                 └────────┘  (to links)  │    Book     │transaction│ PostgreSQL    │
+//!                                                         └─────────────┘           └───────────────┘
+//! ```
+//!
 //! # Floors
-//! Every room imports only from floors below its own; `tests/it/shape.rs` keeps it so.
+//! Every room imports only from floors below its own, and never from its parent; `tests/it/shape.rs` keeps it so.
 //!
 //! | floor | rooms |
 //! | --- | --- |
@@ -12,11 +25,66 @@
 //! | 7 | [`app`]: opens the store, starts the actors, binds, drains: the only file that knows everyone |
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
-//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` and `meter`, who is live in `roster` |
-//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book` and `window` |
+//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` |
+//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `allot` and `window`, the transaction in `ledger` |
 //! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
+//!
+//! # Four actors
+//! Each owns state that changes over time; everything else is a function.
+//!
+//! | actor | owns | lives |
+//! | --- | --- | --- |
+//! | [`session::client::ClientSession`] | the customer's socket | as long as the socket. While its customer takes no data it is not polled, so it keeps no clock |
+//! | [`session::link::UpstreamLink`] | the provider's socket, the session's [`session::relay::Relay`], its clock, meter, seat and lease | until the session's usage is written: it outlives the customer's socket |
+//! | [`quota::keeper::QuotaKeeper`] | the [`quota::book::Book`] of open accounts | as long as the process |
+//! | [`session::roster::RosterActor`] | who is live, and MAX_SESSIONS | as long as the process |
+//!
+//! The two halves of a session run on their worker's own arbiter, so a frame crosses no thread; what passes
+//! between them ([`session::messages`]) is `Send` all the same, for the day when a resumed customer comes
+//! in on another worker, or a new upstream leg takes over.
+//!
+//! # Walks
+//! *An audio frame.* [`api::realtime`] admits a session once: guard → seat on the roster → account with the keeper
+//! → dial → 101. Then: socket → [`session::frames`] (decode, join) → [`session::client`] → [`session::link`] →
+//! [`session::relay`]: does the lease cover it? → provider. A frame that it doesn't cover is held, and all behind
+//! it, while the keeper answers a demand. The relay never learns who pays; the store is never touched per frame.
+//!
+//! *A sample booked.* The link raises the session's high-water mark in its [`quota::tally::Tally`]. Once a second,
+//! and whenever somebody asks, the keeper takes every changed account into one [`quota::book::Batch`];
+//! [`quota::ledger::write`] books the marks, gives back unused leases, and answers demands by one guarded `UPDATE`
+//! for each license, all in one transaction. While it runs, requests queue for the next.
+//!
+//! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
+//! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.
+//! A change is told to the roster, which tells the license's live sessions.
+//!
+//! *An error.* Any room returns [`error::Error`]; its row decides HTTP status, code and close code. Before the
+//! upgrade [`api::answer`] makes it a JSON body; in a session it is an `error` event and a close frame. Our own
+//! causes go to the log once, with the request id.
+//!
+//! *The end.* SIGTERM → [`app::Running::stop`]: `/readyz` says 503, the roster refuses and tells every link to go
+//! away; a link asks its provider to flush after the running sentence, says goodbye, closes with 1001, settles;
+//! when no account is open the process exits.
+//!
+//! # What always holds
+//! - Audio goes upstream only under a lease that covers the whole frame. All leases and all usage of a license
+//!   together pass its budget by one frame of at most a second, in all ([`quota::allot`]).
+//! - A session's mark only rises, and each step starts from the mark that the store has: a transaction whose
+//!   outcome is unknown is read again, never repeated. Usage rows are appended, and cover each sample once.
+//! - Each queue is bounded: messages towards the customer by 512 KiB of byte credit, towards the provider by 256 KiB
+//!   ([`session::flow`]), each charged at least 1 KiB; when one is full its source is not read.
+//! - A slow customer (30 s without taking data) is closed with 4008 and cut; a slow provider stops the customer's
+//!   being read, and is given up after 30 s; both rules are [`session::watch`]'s.
+//! - Every event passes byte for byte. Added are only: an `error` event before a close by the gateway, and upstream
+//!   `session.finish` (LiveTranslate) when the customer left without it or may send no more.
+//! - Secrets, audio and text never reach a log; secrets print as `***`.
+//!
+//! # Seams
+//! Resuming and leg replacement belong in [`session::link`] (the durable half) and [`session::relay`] (a phase in
+//! which a leg is missing); a local spool belongs between [`quota::book`] and [`quota::ledger`]; other ways to a
+//! provider in [`upstream`].
 pub mod api;
 pub mod app;
 pub mod cli;

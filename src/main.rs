@@ -1,5 +1,6 @@
 //! The `livetranslate` program.
 
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -7,5 +8,7 @@ use livetranslate::cli::command::{self, CommandLine};
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    actix::System::new().block_on(command::run(line))
+    // Never dropped: actors that a failed start leaves behind would begin while they are dropped, and panic.
+    let system = ManuallyDrop::new(actix::System::new());
+    system.block_on(command::run(line))
 }

@@ -109,7 +109,8 @@ async fn open(
     let upstream = match opened {
         Ok(upstream) => upstream,
         Err(error) => {
-            lease.settle(error.row().code).await;
+            // Its answer doesn't wait for a store that may be away.
+            actix_web::rt::spawn(lease.settle(error.row().code));
             return Err(error.into());
         }
     };
@@ -119,7 +120,8 @@ async fn open(
         allowed_models: caller.license.models.clone(),
         config: gateway.config.clone(),
         longest: caller.license.max_session_seconds.map(Duration::from_secs),
-        expires_at: expiry(&caller),
+        expires_at: caller.license.expires_at,
+        key_expires_at: caller.key.as_ref().and_then(|key| key.expires_at),
     };
     let client_socket = request.conn_data::<ClientSocket>().cloned();
     log::info!(session_id = seat.session_id(), license_id = caller.license.id.as_str(), model = wanted.model.as_str();
@@ -143,12 +145,6 @@ fn check_upgrade(request: &HttpRequest) -> Result<(), Error> {
     ws::handshake(request).map(|_| ()).map_err(|error| {
         Error::request(format!("this is a WebSocket endpoint: connect with ws:// or wss:// ({error})"))
     })
-}
-
-/// When the license, or the key before it, ends.
-fn expiry(caller: &Caller) -> Option<jiff::Timestamp> {
-    let key = caller.key.as_ref().and_then(|key| key.expires_at);
-    caller.license.expires_at.into_iter().chain(key).min()
 }
 
 fn passed(request: &HttpRequest, gateway: &Gateway) -> Result<Passed, Error> {

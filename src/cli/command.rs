@@ -9,9 +9,13 @@ use clap::{Parser, Subcommand};
 use super::demo::{self, Demo};
 use super::fault::Fault;
 use super::health::{self, Health};
+use super::key::{self, KeyCommand};
+use super::license::{self, LicenseCommand};
 use super::migrate::{self, Migrate};
+use super::session::{self, SessionCommand};
 use super::simulate::{self, Simulate};
 use super::translate::{self, Translate};
+use super::usage::{self, UsageCommand};
 use super::{doctor, screen, serve};
 use crate::config::Config;
 use crate::config::sources::Sources;
@@ -45,7 +49,15 @@ enum Command {
     Migrate(Migrate),
     /// Look at settings, store, provider, clock and limits, and say what to mend
     Doctor,
-    // The operator's commands (license, plan, key, usage, session, account), backup and restore belong here.
+    /// Issue, list and change licenses
+    License(LicenseCommand),
+    /// Make, list and change API keys
+    Key(KeyCommand),
+    /// Sum up what was used
+    Usage(UsageCommand),
+    /// List and end live sessions
+    Session(SessionCommand),
+    // The operator's commands plan and account, backup and restore belong here.
 }
 
 /// Runs what the command line says; a failure is told on standard error.
@@ -73,6 +85,10 @@ async fn dispatch(line: CommandLine) -> Result<(), Fault> {
             let loaded = Config::read(&Sources::of_process(config))?;
             Ok(migrate::run(&migrate, &loaded.config, &mut io::stdout())?)
         }
+        Some(Command::License(command)) => license::run(&command, config).await,
+        Some(Command::Key(command)) => key::run(&command, config).await,
+        Some(Command::Usage(command)) => usage::run(&command, config).await,
+        Some(Command::Session(command)) => session::run(&command, config).await,
         Some(Command::Doctor) => {
             let well = doctor::run(&Sources::of_process(config), &mut io::stdout());
             match well.map_err(Fault::of("standard output can't be written"))? {

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use self::sample::Sample;
-use self::stage::Stage;
+use self::stage::{Place, Stage};
 use super::fault::Fault;
 use super::screen;
 use super::signals;
@@ -52,7 +52,8 @@ struct Issued {
 /// # Errors
 /// Whatever kept the translation from being done and booked exactly.
 pub async fn run(demo: &Demo, config: Option<PathBuf>) -> Result<(), Fault> {
-    let stage = Stage::set(demo, config).await?;
+    let place = Place { config, data_dir: demo.data_dir.clone(), port: demo.port };
+    let stage = Stage::set(place).await?;
     screen::line(&stage.introduction());
     let shown = Box::pin(show(&stage, demo.sample)).await;
     if let Ok(directions) = &shown

@@ -45,7 +45,7 @@ pub async fn run(health: &Health, config: Option<PathBuf>) -> Result<(), Fault> 
 }
 
 /// Where this machine reaches a gateway with these settings.
-fn own_address(server: &settings::Server) -> String {
+pub(super) fn own_address(server: &settings::Server) -> String {
     let host = match server.host.as_str() {
         "0.0.0.0" => "127.0.0.1".to_owned(),
         "::" | "[::]" => "[::1]".to_owned(),

@@ -11,7 +11,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 use super::http::{self, Http};
@@ -24,11 +24,10 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 const WAITING_FRAMES: usize = 4;
 /// A server that is silent for so long is asked whether it lives, twice.
 const SILENCE: Duration = Duration::from_secs(15);
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Socket = actix_codec::Framed<BoxedSocket, Codec>;
 
-/// A socket that is open. Dropping it cuts the connection; [`Connection::close`] says goodbye first.
+/// A socket that is open. Dropping it cuts the connection; [`Connection::goodbye`] is said before.
 pub struct Connection {
     stream: SplitStream<Socket>,
     frames: mpsc::Sender<Message>,
@@ -145,16 +144,10 @@ impl Connection {
         None
     }
 
-    /// Closes with 1000 once all frames are out; waits a moment for the server to do likewise.
-    pub async fn close(mut self) {
-        let goodbye = Message::Close(Some(CloseCode::Normal.into()));
-        let farewell = async {
-            if self.frames.send(goodbye).await.is_ok() {
-                while matches!(self.next().await, Incoming::Text(_)) {}
-            }
-        };
-        // A server that says nothing is left anyway.
-        drop(timeout(CLOSE_TIMEOUT, farewell).await);
+    /// Says goodbye (close code 1000) behind all frames; what the server still has to say can be read on.
+    pub async fn goodbye(&self) {
+        // A connection that is gone needs none.
+        drop(self.frames.send(Message::Close(Some(CloseCode::Normal.into()))).await);
     }
 }
 

@@ -41,6 +41,22 @@ impl Http {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// `PATCH path` with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Http::get`].
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(Method::PATCH, path, Some(body)).await
+    }
+
+    /// `DELETE path`.
+    ///
+    /// # Errors
+    /// As [`Http::get`].
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.send(Method::DELETE, path, None).await
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut request = self.client.request(method, self.server.http(path));
         if let Some(bearer) = &self.bearer {

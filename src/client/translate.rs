@@ -23,6 +23,8 @@ const FRAME_TIME: Duration = Duration::from_millis(100);
 const NO_PROGRESS: Duration = Duration::from_secs(20);
 /// How long the close frame behind an error is awaited: a sentence that began is let out first.
 const LAST_WORDS: Duration = Duration::from_secs(12);
+/// How long the server's goodbye is awaited.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Where and how to translate.
 #[derive(Debug, Clone)]
@@ -136,14 +138,7 @@ pub async fn translate(
             listen(&mut connection, &mut session, speech, sent, &mut watcher).await
         }
     };
-    let ending = match ending {
-        Ending::Error { code, message, close: None } => {
-            let close = last_words(&mut connection, &mut session, &mut watcher).await;
-            Ending::Error { code, message, close }
-        }
-        other => other,
-    };
-    connection.close().await;
+    let ending = farewell(ending, &mut connection, &mut session, &mut watcher).await;
     Ok(Outcome {
         segments: session.segments().to_vec(),
         audio: session.take_audio(),
@@ -237,20 +232,43 @@ async fn speak(outgoing: Outgoing, mut input: Input, fast: bool, sent: &watch::S
     Ok(())
 }
 
-/// Listens to what still comes behind an error; answers the close code.
-async fn last_words(
+/// Takes leave, and listens to what still comes: captions and the close code behind an error; behind
+/// `session.finished` an error, when the gateway had stopped taking audio before the speech's end.
+async fn farewell(
+    mut ending: Ending,
     connection: &mut Connection,
     session: &mut Session,
     watcher: &mut impl FnMut(Update<'_>),
-) -> Option<u16> {
-    let deadline = Instant::now() + LAST_WORDS;
-    loop {
-        match timeout_at(deadline, connection.next()).await {
-            Ok(Incoming::Closed(code, _)) => return code,
-            Ok(Incoming::Lost(_)) | Err(_) => return None,
-            Ok(text @ Incoming::Text(_)) => drop(taken(text, session, watcher)),
+) -> Ending {
+    let patience = match ending {
+        Ending::Dropped(_) => return ending,
+        Ending::Error { .. } => LAST_WORDS,
+        Ending::Finished | Ending::Closed { .. } | Ending::Input(_) => GOODBYE,
+    };
+    let deadline = Instant::now() + patience;
+    // Whoever announced an error closes himself.
+    if patience == GOODBYE && timeout_at(deadline, connection.goodbye()).await.is_err() {
+        return ending;
+    }
+    while let Ok(incoming) = timeout_at(deadline, connection.next()).await {
+        let closed = match &incoming {
+            Incoming::Text(_) => None,
+            Incoming::Closed(code, _) => Some(*code),
+            Incoming::Lost(_) => return ending,
+        };
+        if let Some(code) = closed {
+            if let Ending::Error { close, .. } = &mut ending {
+                *close = code;
+            }
+            return ending;
+        }
+        if let Next::End(late @ Ending::Error { .. }) = taken(incoming, session, watcher)
+            && ending == Ending::Finished
+        {
+            ending = late;
         }
     }
+    ending
 }
 
 enum Next {

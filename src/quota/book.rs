@@ -323,20 +323,26 @@ impl Book {
         self.unsure.extend(batch.lines.iter().map(|line| line.opening.session_id.clone()));
         let refused = batch.openings.iter().map(|opening| (opening.session_id.clone(), Err(error.clone())));
         let mut answers: Vec<Answer> = refused.collect();
+        answers.extend(self.tired(error, now));
+        answers
+    }
+
+    /// Answers for those who have waited for the store for too long.
+    pub fn tired(&mut self, error: &Error, now: Instant) -> Vec<Answer> {
+        let mut answers = Vec::new();
         let tired: Vec<String> = self
             .accounts
             .iter()
             .filter(|(_, account)| {
-                account.demand.as_ref().is_some_and(|demand| now.duration_since(demand.since) >= STORE_PATIENCE)
+                let waits = account.demand.as_ref().filter(|_| account.closing.is_none());
+                waits.is_some_and(|demand| now.duration_since(demand.since) >= STORE_PATIENCE)
             })
             .map(|(session_id, _)| session_id.clone())
             .collect();
         for session_id in tired {
             if let Some(account) = self.accounts.get_mut(&session_id) {
                 account.demand = None;
-                if account.closing.is_none() {
-                    self.pressing.remove(&session_id);
-                }
+                self.pressing.remove(&session_id);
                 answers.push((session_id, Err(error.clone())));
             }
         }

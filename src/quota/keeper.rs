@@ -25,6 +25,8 @@ use crate::store::connection::Store;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// After a failed transaction.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a session waits for its account to be opened.
+const OPENING_PATIENCE: Duration = Duration::from_secs(15);
 /// Requests that fit into the mailbox beyond one per sender.
 const MAILBOX: usize = 4_096;
 
@@ -67,7 +69,8 @@ impl Quota {
         let (reply, answer) = oneshot::channel();
         let lease = Lease::new(session_id, tally.clone(), self.keeper.clone().recipient());
         self.keeper.send(Ask::Open { opening, tally, reply }).await.map_err(Error::internal)?;
-        answer.await.map_err(Error::internal)??;
+        let answer = tokio::time::timeout(OPENING_PATIENCE, answer).await;
+        answer.map_err(|_| Error::storage("no account was opened in time"))?.map_err(Error::internal)??;
         Ok(lease)
     }
 
@@ -107,6 +110,12 @@ impl Actor for QuotaKeeper {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(FLUSH_EVERY, |keeper, ctx| {
             keeper.tick_due = true;
+            if keeper.busy {
+                // The running transaction may hang for as long as the store's host is away.
+                let error = Error::storage("the running transaction takes too long");
+                let answers = keeper.book.tired(&error, Instant::now());
+                keeper.answer(answers);
+            }
             keeper.turn(ctx);
         });
     }
@@ -129,8 +138,9 @@ impl Handler<Ask> for QuotaKeeper {
                 }
             }
             Ask::Settle { session_id, reason, reply } => {
+                // Nobody waits for another answer any more, not even for that of an opening.
+                self.replies.remove(&session_id);
                 if self.book.close(&session_id, reason) {
-                    self.replies.remove(&session_id);
                     self.settling.insert(session_id, reply);
                 }
             }

@@ -34,8 +34,8 @@ pub fn write(
         }
         charge(connection, &batch.lines)?;
         start_periods(connection, now)?;
-        let budgets = Budgets::load(connection, batch)?;
-        let openings = open(connection, batch, &budgets, instance_id)?;
+        let mut budgets = Budgets::load(connection, batch)?;
+        let openings = open(connection, batch, &mut budgets, instance_id)?;
         let lines = grant(connection, &batch.lines, &budgets)?;
         advance(connection, &batch.lines, &lines, now)?;
         record(connection, &batch.lines, now)?;
@@ -102,14 +102,21 @@ impl Budgets {
         Ok(Self(by_license))
     }
 
+    /// The next opening of the batch sees this one.
+    fn count_request(&mut self, license_id: &str) {
+        let rows = self.0.get_mut(license_id).into_iter().flatten();
+        rows.filter(|row| row.unit == REQUESTS).for_each(|row| row.used_units += 1);
+    }
+
     fn of(&self, license_id: &str) -> &[BudgetRow] {
         self.0.get(license_id).map_or(&[], Vec::as_slice)
     }
 
-    /// When the last of the license's used-up budgets starts anew: `None` if none is used up,
-    /// `Some(None)` if one never does.
-    fn used_up(&self, license_id: &str) -> Option<Option<Timestamp>> {
-        let used_up = self.of(license_id).iter().filter(|row| row.used_units >= row.limit_units);
+    /// When the last of the license's used-up budgets of these units starts anew: `None` if none is
+    /// used up, `Some(None)` if one never does.
+    fn used_up(&self, license_id: &str, units: &[&str]) -> Option<Option<Timestamp>> {
+        let concerned = self.of(license_id).iter().filter(|row| units.contains(&row.unit.as_str()));
+        let used_up = concerned.filter(|row| row.used_units >= row.limit_units);
         // A lifetime budget has no end: it outlasts every other.
         let ends: Vec<Option<i64>> = used_up.map(|row| row.period_end_us).collect();
         let last = ends.iter().copied().collect::<Option<Vec<i64>>>();
@@ -120,18 +127,19 @@ impl Budgets {
 fn open(
     connection: &mut AnyConnection,
     batch: &Batch,
-    budgets: &Budgets,
+    budgets: &mut Budgets,
     instance_id: &str,
 ) -> Result<Vec<Result<(), Error>>, Error> {
     let mut answers = Vec::with_capacity(batch.openings.len());
     let mut requests: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for opening in &batch.openings {
-        if let Some(resets_at) = budgets.used_up(&opening.license_id) {
+        if let Some(resets_at) = budgets.used_up(&opening.license_id, &[AUDIO, TOKENS, REQUESTS]) {
             answers.push(Err(Error::InsufficientQuota { resets_at }));
             continue;
         }
         accounting::open_session(connection, &new_session(opening, instance_id))?;
         requests.entry(&opening.license_id).or_default().0 += 1;
+        budgets.count_request(&opening.license_id);
         answers.push(Ok(()));
     }
     accounting::charge(connection, REQUESTS, &charges(requests))?;
@@ -175,7 +183,8 @@ fn grant_license(
     license_id: &str,
     budgets: &Budgets,
 ) -> Result<Vec<Verdict>, Error> {
-    if let Some(resets_at) = budgets.used_up(license_id) {
+    // A session was counted as a request when it was opened: it may go on when it was the last one.
+    if let Some(resets_at) = budgets.used_up(license_id, &[AUDIO, TOKENS]) {
         let verdict = |line: &&Line| if line.need > 0 { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
         return Ok(lines.iter().map(verdict).collect());
     }

@@ -32,12 +32,14 @@ pub struct Dialogue {
 }
 
 /// What a provider's message brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Heard {
     /// It was the provider's last word.
     pub ended: bool,
     /// The session's token totals.
     pub tokens: Option<Usage>,
+    /// The settings in force can't be metered: however they got there, the session ends.
+    pub unmetered: Option<Error>,
 }
 
 /// Why a client's message does not go on.
@@ -111,6 +113,10 @@ impl Dialogue {
                 Ok(())
             }
             task::ClientFrame::Other => Ok(()),
+            // Another parser might find a task in it, of any model and format.
+            task::ClientFrame::Unreadable => {
+                Err(Refused::Session(Error::request("text frames must be JSON objects with a `header`")))
+            }
         }
     }
 
@@ -127,9 +133,9 @@ impl Dialogue {
     pub fn follow(&mut self, frame: &Frame, watch: &mut Watch) -> Heard {
         let Frame::Text(text) = frame else { return Heard::default() };
         if self.rules.protocol == Protocol::Task {
-            return Heard { ended: self.follow_task(text), tokens: None };
+            return Heard { ended: self.follow_task(text), ..Heard::default() };
         }
-        let mut tokens = None;
+        let (mut tokens, mut unmetered) = (None, None);
         match realtime::upstream_event(text) {
             UpstreamEvent::SpeechStarted => self.speaking = true,
             UpstreamEvent::SpeechStopped => self.speaking = false,
@@ -138,11 +144,14 @@ impl Dialogue {
                 self.responding = false;
                 tokens = usage.map(|usage| self.tokens.add(usage));
             }
-            UpstreamEvent::Configured(settings) => self.configure(&settings, watch),
+            UpstreamEvent::Configured(settings) => {
+                self.configure(&settings, watch);
+                unmetered = settings.compressed.as_deref().map(compressed);
+            }
             UpstreamEvent::Finished => self.finished = true,
             UpstreamEvent::Other => {}
         }
-        Heard { ended: self.finished, tokens }
+        Heard { ended: self.finished, tokens, unmetered }
     }
 
     fn follow_task(&mut self, text: &str) -> bool {

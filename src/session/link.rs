@@ -55,6 +55,12 @@ pub struct UpstreamLink {
     sink: Option<Writer>,
     client: Option<Recipient<Down>>,
     client_socket: Option<ClientSocket>,
+    /// For how long a customer who takes nothing is waited for.
+    slow_after: Duration,
+    /// When the customer was told to go.
+    told_to_go: Option<Instant>,
+    /// The usage is written: only the customer is waited for.
+    settled: bool,
     downlink: Flow,
     uplink: Flow,
     actions: Vec<Action>,
@@ -70,6 +76,7 @@ impl UpstreamLink {
     pub fn start_with(parts: Parts) -> (Addr<Self>, Flow, Flow) {
         let (uplink, downlink) = (Flow::new(UPLINK_LIMIT), Flow::new(DOWNLINK_LIMIT));
         let flows = (uplink.clone(), downlink.clone());
+        let slow_after = Duration::from_secs(parts.rules.config.realtime.slow_client_seconds);
         let address = Self::create(|ctx| {
             ctx.set_mailbox_capacity(mailbox_capacity(UPLINK_LIMIT));
             Self {
@@ -81,6 +88,9 @@ impl UpstreamLink {
                 sink: None,
                 client: None,
                 client_socket: parts.client_socket,
+                slow_after,
+                told_to_go: None,
+                settled: false,
                 downlink,
                 uplink,
                 actions: Vec::new(),
@@ -122,13 +132,11 @@ impl UpstreamLink {
             }
             Action::Ping(Leg::Upstream) => self.write(Message::Ping(bytes::Bytes::new())),
             Action::Ping(Leg::Client) => self.tell(Down::Ping),
-            Action::CloseClient(code, reason) => self.tell(Down::Close(code, reason)),
-            Action::CutClient => {
-                self.tell(Down::Stop);
-                if let Some(socket) = self.client_socket.take() {
-                    socket.cut();
-                }
+            Action::CloseClient(code, reason) => {
+                self.tell(Down::Close(code, reason));
+                self.told_to_go.get_or_insert_with(Instant::now);
             }
+            Action::CutClient => self.cut_client(),
             Action::LeaveSeat => self.seat = None,
             Action::Finish(reason) => self.finish(reason, ctx),
         }
@@ -170,19 +178,45 @@ impl UpstreamLink {
         ctx.spawn(answer.map(|answer, link, ctx| link.on(Event::Answered(answer), ctx)));
     }
 
-    /// Settles and stops: the place is free at once, the actor goes when the usage is written.
+    fn cut_client(&mut self) {
+        self.tell(Down::Stop);
+        if let Some(socket) = self.client_socket.take() {
+            socket.cut();
+        }
+    }
+
+    /// A customer who takes nothing doesn't hear that the session is over either: his socket is cut then.
+    fn see_client_off(&mut self) {
+        let Some(told) = self.told_to_go.filter(|_| self.client.is_some()) else { return };
+        if self.downlink.stalled() >= self.slow_after || told.elapsed() >= 2 * self.slow_after {
+            self.told_to_go = None;
+            self.cut_client();
+        }
+    }
+
+    fn stop_when_alone(&self, ctx: &mut Context<Self>) {
+        if self.settled && self.client.is_none() {
+            ctx.stop();
+        }
+    }
+
+    /// Settles and stops: the place is free at once, the actor goes when the usage is written and the
+    /// customer's socket is gone.
     fn finish(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
         self.write(Message::Close(Some(actix_http::ws::CloseCode::Normal.into())));
         if let Some(sink) = &mut self.sink {
             sink.close();
         }
         self.seat = None;
-        self.client_socket = None;
+        self.told_to_go.get_or_insert_with(Instant::now);
         self.metrics.sessions_ended.with_label_values(&[reason]).inc();
         let Some(lease) = self.lease.take() else { return };
         let samples = lease.forwarded();
         log::info!(session_id = self.session_id.as_str(), reason = reason, samples = samples; "session ended");
-        ctx.spawn(lease.settle(reason).into_actor(self).map(|(), _, ctx| ctx.stop()));
+        ctx.spawn(lease.settle(reason).into_actor(self).map(|(), link, ctx| {
+            link.settled = true;
+            link.stop_when_alone(ctx);
+        }));
     }
 }
 
@@ -196,6 +230,7 @@ impl Actor for UpstreamLink {
         ctx.run_interval(TICK, |link, ctx| {
             let pressure = Pressure { downlink: link.downlink.stalled(), uplink: link.uplink.stalled() };
             link.on(Event::Tick(pressure), ctx);
+            link.see_client_off();
         });
     }
 }
@@ -228,6 +263,7 @@ impl Handler<Up> for UpstreamLink {
                 self.client = None;
                 self.client_socket = None;
                 self.on(Event::ClientGone, ctx);
+                self.stop_when_alone(ctx);
             }
         }
     }

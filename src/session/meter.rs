@@ -23,6 +23,8 @@ pub enum Meter {
     Clock {
         /// When the first audio came.
         since: Option<Instant>,
+        /// What the clock said at the last audio: a pause after it costs nothing.
+        counted: u64,
         /// Samples counted before this task.
         before: u64,
         /// Samples that the provider reported for this task.
@@ -37,12 +39,13 @@ impl Meter {
         Self::Pcm { rate: METERED_RATE, bytes: 0, before: 0 }
     }
 
-    /// Samples counted if `bytes` more came `now`.
+    /// Samples counted if `bytes` more came `now`; with none, what was counted so far.
     #[must_use]
     pub fn after(&self, bytes: u64, now: Instant) -> u64 {
         match self {
             Self::Pcm { rate, bytes: counted, before } => before + samples(counted + bytes, *rate),
-            Self::Clock { since, before, reported } => {
+            Self::Clock { counted, before, reported, .. } if bytes == 0 => before + (*counted).max(*reported),
+            Self::Clock { since, before, reported, .. } => {
                 let elapsed = since.map_or(Duration::ZERO, |since| now.duration_since(since));
                 before + by_clock(elapsed).max(*reported)
             }
@@ -53,8 +56,8 @@ impl Meter {
     pub fn count(&mut self, bytes: u64, now: Instant) {
         match self {
             Self::Pcm { bytes: counted, .. } => *counted += bytes,
-            Self::Clock { since, .. } => {
-                since.get_or_insert(now);
+            Self::Clock { since, counted, .. } => {
+                *counted = by_clock(now.duration_since(*since.get_or_insert(now)));
             }
         }
     }
@@ -75,7 +78,7 @@ impl Meter {
         *self = if task.is_pcm() {
             Self::Pcm { rate, bytes: 0, before }
         } else {
-            Self::Clock { since: None, before, reported: 0 }
+            Self::Clock { since: None, counted: 0, before, reported: 0 }
         };
     }
 
@@ -156,6 +159,9 @@ mod tests {
         meter.count(100, now);
         let later = now + Duration::from_secs(2);
         assert_eq!(meter.after(100, later), 32_000);
+        assert_eq!(meter.after(0, later), 0, "nobody speaks any more");
+        meter.count(100, later);
+        assert_eq!(meter.after(0, later + Duration::from_secs(60)), 32_000);
         meter.report(5);
         assert_eq!(meter.after(100, later), 80_000);
     }

@@ -48,6 +48,7 @@ pub struct Relay {
     last_audio: Instant,
     drain_by: Option<Instant>,
     expires_at: Option<jiff::Timestamp>,
+    key_expires_at: Option<jiff::Timestamp>,
 }
 
 impl Relay {
@@ -62,6 +63,7 @@ impl Relay {
             last_audio: now,
             drain_by: None,
             expires_at: rules.expires_at,
+            key_expires_at: rules.key_expires_at,
             protocol: rules.protocol,
             dialogue: Dialogue::new(rules),
         }
@@ -160,17 +162,31 @@ impl Relay {
             Phase::Open => step.act(Action::ToClient(frame)),
             Phase::Ending { why, .. } => {
                 let why = why.clone();
+                if ended {
+                    // The reason first: a client may take the provider's last word for a complete translation.
+                    self.say_why(&why, step);
+                    step.act(Action::ToClient(frame));
+                    self.hang_up(&why, step);
+                    return self.finish(why.row().code, step);
+                }
                 step.act(Action::ToClient(frame));
                 let quiet = self.protocol != Protocol::Livetranslate && !self.dialogue.responding;
-                if ended || quiet {
+                if quiet {
                     self.close_client(&why, step);
                 }
                 return;
             }
-            Phase::ClientLeft { reason, .. } if ended => return self.finish(reason, step),
+            Phase::ClientLeft { reason, .. }
+                if ended || (self.protocol == Protocol::Omni && !self.dialogue.responding) =>
+            {
+                return self.finish(reason, step);
+            }
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
-        self.drain_between_sentences(step);
+        match heard.unmetered {
+            Some(error) => self.end_now(&error, step),
+            None => self.drain_between_sentences(step),
+        }
     }
 
     fn on_upstream_gone(&mut self, reason: Option<(u16, String)>, step: &mut Step<'_>) {
@@ -194,7 +210,9 @@ impl Relay {
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.release_held(step);
-        if !(self.unsaid(step) && self.ask_for_the_end(step)) {
+        // Omni models can't be asked for the end, but report a running response's tokens at its own.
+        let reports = self.protocol == Protocol::Omni && self.dialogue.responding;
+        if !(reports || self.unsaid(step) && self.ask_for_the_end(step)) {
             let reason = if self.dialogue.finished { "done" } else { reason };
             return self.finish(reason, step);
         }
@@ -222,7 +240,8 @@ impl Relay {
             Phase::ClientLeft { .. } => return self.finish(why.row().code, step),
             Phase::Over => return,
         }
-        self.say_goodbye(why, step);
+        self.say_why(why, step);
+        self.hang_up(why, step);
         self.on_client_gone(why.row().code, step);
     }
 
@@ -244,13 +263,17 @@ impl Relay {
 
     /// Says why and closes; nothing more is awaited.
     fn close_client(&mut self, why: &Error, step: &mut Step<'_>) {
-        self.say_goodbye(why, step);
+        self.say_why(why, step);
+        self.hang_up(why, step);
         self.finish(why.row().code, step);
     }
 
-    fn say_goodbye(&mut self, why: &Error, step: &mut Step<'_>) {
-        let row = why.row();
+    fn say_why(&self, why: &Error, step: &mut Step<'_>) {
         step.act(Action::ToClient(Frame::Text(self.dialogue.goodbye(why))));
+    }
+
+    fn hang_up(&self, why: &Error, step: &mut Step<'_>) {
+        let row = why.row();
         step.act(Action::CloseClient(row.close, row.code.to_owned()));
     }
 
@@ -303,7 +326,8 @@ impl Relay {
 
     /// Ends the session whose time is over; true if it was.
     fn out_of_time(&mut self, step: &mut Step<'_>) -> bool {
-        if self.expires_at.is_some_and(|at| clock::now() >= at) {
+        let ends = self.expires_at.into_iter().chain(self.key_expires_at).min();
+        if ends.is_some_and(|end| clock::now() >= end) {
             self.end_now(&Error::LicenseExpired, step);
         } else if self.drain_by.is_some_and(|deadline| step.now + DRAIN_MARGIN >= deadline) {
             self.let_out(Error::Draining, step);
@@ -317,6 +341,12 @@ impl Relay {
         true
     }
 
+    /// An Omni model that hears somebody speak says nothing until he stops.
+    fn upstream_silent(&self, now: Instant) -> bool {
+        let listens = self.protocol == Protocol::Omni && self.dialogue.speaking;
+        !listens && self.watch.upstream_silent(now)
+    }
+
     fn check_legs(&mut self, pressure: Pressure, step: &mut Step<'_>) {
         let client_there = !matches!(self.phase, Phase::ClientLeft { .. });
         if client_there && self.watch.client_too_slow(pressure) {
@@ -325,7 +355,7 @@ impl Relay {
         } else if client_there && self.watch.client_dead(pressure, step.now) {
             step.act(Action::CutClient);
             self.on_client_gone("client_dead", step);
-        } else if self.watch.upstream_dead(pressure, step.now) || self.watch.upstream_silent(step.now) {
+        } else if self.watch.upstream_dead(pressure, step.now) || self.upstream_silent(step.now) {
             self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::ClientLeft { reason, .. } => return self.finish(reason, step),
                 other => other,

@@ -62,9 +62,10 @@ impl Roster {
     /// # Errors
     /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` at the license's `max_sessions`.
     pub async fn admit(&self, view: SessionView, max_sessions: Option<u64>) -> Result<Seat, Error> {
-        let session_id = view.id.clone();
+        // The seat is there before the answer: who leaves while it is on its way gives the place back.
+        let seat = Seat { session_id: view.id.clone(), roster: self.clone() };
         self.actor.send(Admit { view, max_sessions }).await.map_err(Error::internal)??;
-        Ok(Seat { session_id, roster: self.clone() })
+        Ok(seat)
     }
 
     /// Ends every session of a license.
@@ -134,7 +135,8 @@ pub struct RosterActor {
 struct Place {
     view: SessionView,
     link: Option<Recipient<Control>>,
-    unsaid: Option<Control>,
+    /// Said before the link was there, in order.
+    unsaid: Vec<Control>,
 }
 
 impl Place {
@@ -142,7 +144,7 @@ impl Place {
     fn tell(&mut self, control: Control) {
         match &self.link {
             Some(link) => link.do_send(control),
-            None => self.unsaid = Some(control),
+            None => self.unsaid.push(control),
         }
     }
 }
@@ -192,7 +194,7 @@ impl Handler<Admit> for RosterActor {
             return Err(Error::Overloaded);
         }
         *self.by_license.entry(view.license_id.clone()).or_default() += 1;
-        self.places.insert(view.id.clone(), Place { view, link: None, unsaid: None });
+        self.places.insert(view.id.clone(), Place { view, link: None, unsaid: Vec::new() });
         self.metrics.sessions_started.inc();
         self.metrics.sessions_live.inc();
         Ok(())
@@ -246,10 +248,7 @@ impl RosterActor {
     fn attach(&mut self, session_id: &str, link: Recipient<Control>) {
         let Some(place) = self.places.get_mut(session_id) else { return };
         place.link = Some(link);
-        let unsaid = place.unsaid.take().or(self.draining.map(Control::GoAway));
-        if let Some(control) = unsaid {
-            place.tell(control);
-        }
+        std::mem::take(&mut place.unsaid).into_iter().for_each(|control| place.tell(control));
     }
 
     fn leave(&mut self, session_id: &str) {
@@ -268,5 +267,66 @@ impl RosterActor {
         for place in self.places.values_mut().filter(|place| concerned(&place.view)) {
             place.tell(control.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    struct Listener(tokio::sync::mpsc::UnboundedSender<Control>);
+
+    impl Actor for Listener {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Control> for Listener {
+        type Result = ();
+
+        fn handle(&mut self, control: Control, _: &mut Context<Self>) {
+            self.0.send(control).unwrap();
+        }
+    }
+
+    fn view() -> SessionView {
+        SessionView {
+            id: crate::ids::session(),
+            license_id: "lic_1".into(),
+            key_id: None,
+            model: "m".into(),
+            started_at: crate::clock::now(),
+        }
+    }
+
+    fn roster() -> Roster {
+        Roster::start(10, Metrics::new("test").unwrap())
+    }
+
+    #[test]
+    fn who_leaves_while_being_admitted_leaves_no_place_behind() {
+        actix::System::new().block_on(async {
+            let roster = roster();
+            assert!(roster.admit(view(), Some(1)).now_or_never().is_none(), "the answer takes a turn of the actor");
+            assert_eq!(roster.sessions().await, []);
+            let seat = roster.admit(view(), Some(1)).await;
+            assert!(seat.is_ok());
+            assert!(matches!(roster.admit(view(), Some(1)).await, Err(Error::SessionLimit { limit: 1 })));
+            assert_eq!(roster.sessions().await.len(), 1, "a refused session takes nobody's place away");
+        });
+    }
+
+    #[test]
+    fn every_word_said_before_the_link_is_there_arrives() {
+        actix::System::new().block_on(async {
+            let roster = roster();
+            let seat = roster.admit(view(), None).await.unwrap();
+            roster.end_license("lic_1", Error::LicenseSuspended);
+            roster.license_changed("lic_1", None);
+            let (words, mut heard) = tokio::sync::mpsc::unbounded_channel();
+            seat.attach(Listener(words).start().recipient());
+            assert!(matches!(heard.recv().await, Some(Control::End(Error::LicenseSuspended))));
+            assert!(matches!(heard.recv().await, Some(Control::ExpiresAt(None))));
+        });
     }
 }

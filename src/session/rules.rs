@@ -24,6 +24,8 @@ pub struct Rules {
     pub longest: Option<Duration>,
     /// When the license ends.
     pub expires_at: Option<Timestamp>,
+    /// When the API key ends, if the session came with one.
+    pub key_expires_at: Option<Timestamp>,
 }
 
 /// Finds a model that is served and that the license includes.

@@ -123,18 +123,23 @@ impl Watch {
         pressure.downlink >= self.slow_after
     }
 
-    /// Whether the customer's leg is dead. Not to be known while it is stalled, or not read.
-    #[must_use]
-    pub fn client_dead(&self, pressure: Pressure, now: Instant) -> bool {
-        let pressed = pressure.downlink.max(pressure.uplink) >= PRESSED;
-        !pressed && now.duration_since(self.client_heard) >= self.dead_after
+    /// Whether the customer's leg is dead. Not to be known while it is stalled, or not read: it is neither
+    /// pinged nor heard then, so its time begins when that is over.
+    pub fn client_dead(&mut self, pressure: Pressure, now: Instant) -> bool {
+        if pressure.downlink.max(pressure.uplink) >= PRESSED {
+            self.client_heard = now;
+        }
+        now.duration_since(self.client_heard) >= self.dead_after
     }
 
-    /// Whether the provider's leg is dead, or takes nothing. Not to be known while it is not read.
-    #[must_use]
-    pub fn upstream_dead(&self, pressure: Pressure, now: Instant) -> bool {
-        let heard = pressure.downlink >= PRESSED || now.duration_since(self.upstream_heard) < self.dead_after;
-        !heard || pressure.uplink >= SLOW_UPSTREAM
+    /// Whether the provider's leg is dead, or takes nothing. Not to be known while it is not read: its time
+    /// begins when that is over.
+    pub fn upstream_dead(&mut self, pressure: Pressure, now: Instant) -> bool {
+        if pressure.downlink >= PRESSED {
+            self.upstream_heard = now;
+            self.unanswered_since = None;
+        }
+        now.duration_since(self.upstream_heard) >= self.dead_after || pressure.uplink >= SLOW_UPSTREAM
     }
 
     /// Whether the provider has been spoken to for long without a word back.

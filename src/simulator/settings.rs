@@ -86,6 +86,10 @@ impl Settings {
         };
         let mut shown = self.shown.clone();
         for (field, value) in patch {
+            // The vendor's SDK sends a null where its user named no voice.
+            if field == "voice" && value.is_null() {
+                continue;
+            }
             if known.split_whitespace().any(|name| name == field) {
                 merge(&mut shown, field, value);
             }
@@ -199,6 +203,7 @@ mod tests {
         assert_eq!(settings.created()["translation"]["corpus"]["phrases"]["人工智能"], "AI");
         assert!(settings.created().get("made_up").is_none());
         assert_eq!(update(Dialect::G1Three, &json!({"turn_detection": null})).unwrap().view.turn, None);
+        assert_eq!(update(Dialect::G1ThreeFive, &json!({"voice": null})).unwrap().voice(), "Tina");
     }
 
     #[test]

@@ -133,7 +133,11 @@ impl r2d2::ManageConnection for Dialer {
         match &self.location {
             Location::Postgres(url) => {
                 let mut connection = PgConnection::establish(url).map_err(Error::storage)?;
-                connection.batch_execute("SET statement_timeout = '30s'; SET client_min_messages = 'warning'")?;
+                // An instance that stands still in a transaction must not hold the ledger's lock for long.
+                connection.batch_execute(
+                    "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; \
+                     SET client_min_messages = 'warning'",
+                )?;
                 Ok(AnyConnection::Postgres(connection))
             }
             Location::Sqlite(path) => {

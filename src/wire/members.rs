@@ -33,10 +33,17 @@ impl<'a> Members<'a> {
         self.all(name).filter_map(Members::read)
     }
 
-    /// The last number under `name`, if it is a whole one that fits.
+    /// The last number under `name`.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
-        self.all(name).filter_map(|value| value.parse().ok()).last()
+        self.numbers(name).last()
+    }
+
+    /// Every value under `name` that is a number, `8e3` and `8000.0` too; a fraction is rounded up.
+    pub fn numbers<'b>(&'b self, name: &'b str) -> impl Iterator<Item = u64> + 'b {
+        let rounded =
+            |value: &str| value.parse().ok().filter(|number| *number >= 0.0).map(|number: f64| number.ceil() as u64);
+        self.all(name).filter_map(move |value| value.parse().ok().or_else(|| rounded(value)))
     }
 }
 

@@ -100,8 +100,9 @@ fn settings(mut known: Settings, session: &Members<'_>) -> Settings {
     let formats: Vec<Members<'_>> = inputs.iter().flat_map(|input| objects(input, "format")).collect();
     formats.iter().flat_map(|nested| nested.strings("type").collect::<Vec<_>>()).for_each(&mut format);
     inputs.iter().flat_map(|input| input.strings("format").collect::<Vec<_>>()).for_each(&mut format);
-    let nested_rate = formats.iter().filter_map(|nested| nested.number("sample_rate")).next_back();
-    known.sample_rate = session.number("sample_rate").or(nested_rate).or(known.sample_rate);
+    // The lowest of several rates makes the most seconds: nobody can say which of them the provider takes.
+    let rates = formats.iter().chain(std::iter::once(session)).flat_map(|place| place.numbers("sample_rate"));
+    known.sample_rate = rates.chain(known.sample_rate).min();
     let turns = inputs.iter().chain(std::iter::once(session)).flat_map(|place| place.all("turn_detection").last());
     known.manual = turns.map(|value| value.trim() == "null").next_back().or(known.manual);
     known
@@ -272,6 +273,14 @@ mod tests {
         let twice = update(
             r#"{"type":"session.update","audio":"AAAA","session":{"input_audio_format":"opus"},"session":{"input_audio_format":"pcm"}}"#,
         );
+        for text in [
+            r#"{"type":"session.update","session":{"sample_rate":8000.0}}"#,
+            r#"{"type":"session.update","session":{"sample_rate":8e3,"sample_rate":16000}}"#,
+            r#"{"type":"session.update","session":{"sample_rate":16000,"audio":{"input":{"format":{"sample_rate":8000}}}}}"#,
+            r#"{"type":"session.update","session":{"sample_rate":8000},"session":{"sample_rate":16000}}"#,
+        ] {
+            assert_eq!(update(text).sample_rate, Some(8_000), "{text}");
+        }
         assert_eq!(twice.compressed.as_deref(), Some("opus"), "either could count upstream");
     }
 

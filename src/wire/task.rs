@@ -15,6 +15,8 @@ pub enum ClientFrame {
     Finish,
     /// Anything else.
     Other,
+    /// Not a JSON object with a header, as far as we can tell.
+    Unreadable,
 }
 
 /// A task as its `run-task` describes it.
@@ -53,8 +55,8 @@ pub fn client_frame(text: &str) -> ClientFrame {
         format: String,
         sample_rate: u64,
     }
-    let Some(members) = Members::read(text) else { return ClientFrame::Other };
-    let Some(header) = members.objects("header").last() else { return ClientFrame::Other };
+    let Some(members) = Members::read(text) else { return ClientFrame::Unreadable };
+    let Some(header) = members.objects("header").last() else { return ClientFrame::Unreadable };
     match header.strings("action").last().as_deref() {
         Some("run-task") => {
             let payload = members.all("payload").last().and_then(|payload| serde_json::from_str(payload).ok());
@@ -131,7 +133,10 @@ mod tests {
             Task { id: "t1".into(), model: "gummy-realtime-v1".into(), format: "pcm".into(), sample_rate: 16_000 };
         assert_eq!(client_frame(run), ClientFrame::Run(task));
         assert_eq!(client_frame(r#"{"header":{"action":"finish-task"}}"#), ClientFrame::Finish);
-        assert_eq!(client_frame("[]"), ClientFrame::Other);
+        assert_eq!(client_frame(r#"{"header":{"action":"other"}}"#), ClientFrame::Other);
+        for text in ["[]", &run.replace("16000", "NaN"), "{}"] {
+            assert_eq!(client_frame(text), ClientFrame::Unreadable, "{text}");
+        }
     }
 
     #[test]

@@ -242,3 +242,21 @@ fn one_session_may_use_a_budget_to_its_last_frame() {
     }
     assert_eq!(world.forwarded, LIMIT as u64);
 }
+
+#[test]
+fn a_store_that_hangs_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(fresh_store(folder.path()));
+    world.open();
+    world.write(Luck::Good);
+    world.speak(0, 1);
+    let (batch, tallies) = world.book.prepare(world.now, false);
+    let hangs = livetranslate::error::Error::storage("it hangs");
+    assert!(world.book.tired(&hangs, world.now + Duration::from_secs(9)).is_empty());
+    let answers = world.book.tired(&hangs, world.now + Duration::from_secs(10));
+    assert!(matches!(answers.as_slice(), [(session_id, Err(_))] if session_id == "s1"), "{answers:?}");
+    let outcome = world.store.run_blocking(|connection| ledger::write(connection, &batch, "i", clock::now()));
+    assert!(world.book.enter(&batch, outcome.unwrap(), tallies, world.now).is_empty(), "answered once");
+    world.settle();
+    assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
+}

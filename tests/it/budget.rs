@@ -1,6 +1,7 @@
 //! A budget is used to its end, and not beyond, by however many speak at once.
 
 use futures_util::future::join_all;
+use serde_json::json;
 
 use crate::support::app::{TestApp, on_both_stores};
 use crate::support::customer::Customer;
@@ -42,5 +43,27 @@ fn two_hundred_sessions_share_sixty_seconds() {
             alice.refusal("/v1/realtime?model=qwen3.5-livetranslate-flash-realtime").await.code(),
             "insufficient_quota"
         );
+    });
+}
+
+#[test]
+fn the_last_request_of_a_budget_is_a_whole_session() {
+    on_both_stores(async |app: &TestApp| {
+        let budgets = json!([{ "unit": "requests", "limit": 3, "window": "lifetime" }]);
+        let alice = app.licensee_with(json!({ "budgets": budgets })).await;
+        let path = "/v1/realtime?model=qwen3.5-livetranslate-flash-realtime";
+        let calls = join_all((0..20).map(|_| alice.dial_at(path))).await;
+        let mut calls: Vec<_> = calls.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(calls.len(), 3, "as many sessions as the budget has requests");
+        for call in &mut calls {
+            call.until("session.created").await;
+            call.audio(100, 0).await;
+        }
+        for call in calls {
+            let events = call.finish().await;
+            assert!(events.iter().all(|event| event["type"] != "error"), "{events:?}");
+        }
+        app.settled().await;
+        assert_eq!(app.upstream_samples(), 3 * 1_600);
     });
 }

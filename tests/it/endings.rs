@@ -140,6 +140,53 @@ fn a_drain_lets_the_sentence_out() {
     }
 }
 
+#[test]
+fn a_customer_who_takes_nothing_is_cut_off() {
+    on_sqlite_with(
+        |config| config.realtime.slow_client_seconds = 2,
+        async |app| {
+            app.next_faults(Faults { huge_frames: Some(4 << 20), ..Faults::default() });
+            let alice = app.licensee(60.0).await;
+            let mut call = alice.dial_at("/v1/realtime?model=qwen3.5-omni-plus-realtime").await.unwrap();
+            call.until("session.created").await;
+            for _ in 0..4 {
+                for _ in 0..20 {
+                    call.audio(100, 8_000).await;
+                }
+                for _ in 0..15 {
+                    call.audio(100, 0).await;
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+            let ending = call.ending().await;
+            assert_eq!(ending.close, None, "the rest of it must not wait for him");
+        },
+    );
+}
+
 async fn bob_refused(url: &str) -> u16 {
     crate::support::operator::Operator::with_bearer(url.to_owned(), "").get("/readyz").await.status
+}
+
+#[test]
+fn a_customer_who_does_not_read_is_cut() {
+    on_sqlite_with(
+        |config| config.realtime.slow_client_seconds = 1,
+        async |app| {
+            let (alice, bob) = (app.licensee(600.0).await, app.licensee(60.0).await);
+            app.next_faults(Faults { huge_frames: Some(1 << 20), ..Faults::default() });
+            let mut slow = alice.dial().await;
+            slow.until("session.created").await;
+            // Far more than the sockets' own buffers hold comes back for this.
+            for _ in 0..120 {
+                slow.audio(500, 9_000).await;
+            }
+            app.settled().await;
+            let sessions = app.operator().get("/metrics").await.text;
+            assert!(sessions.contains(r#"livetranslate_sessions_ended_total{code="too_slow"} 1"#), "{sessions}");
+            let ending = slow.ending().await;
+            assert!(ending.close.is_none() || ending.code() == 4008, "{:?}", ending.close);
+            bob.dial().await.hang_up().await;
+        },
+    );
 }

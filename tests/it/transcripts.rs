@@ -36,6 +36,7 @@ impl Stage {
             config: Arc::new(Config::defaults().unwrap()),
             longest: None,
             expires_at: None,
+            key_expires_at: None,
         };
         adjust(&mut rules);
         let now = Instant::now();
@@ -142,8 +143,8 @@ fn a_used_up_budget_lets_the_sentence_out() {
     assert_eq!(
         stage.hears_type("session.finished"),
         [
-            "down session.finished",
             "down insufficient_quota",
+            "down session.finished",
             "close 4029 insufficient_quota",
             "finish insufficient_quota"
         ]
@@ -223,7 +224,7 @@ fn a_drain_waits_for_the_sentence() {
     assert_eq!(stage.hears_type("response.done"), ["down response.done", "inject session.finish"]);
     assert_eq!(
         stage.hears_type("session.finished"),
-        ["down session.finished", "down draining", "close 1001 draining", "finish draining"]
+        ["down draining", "down session.finished", "close 1001 draining", "finish draining"]
     );
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Fault;
+use crate::cli::fault::Fault;
 use crate::client::dialect::INPUT_RATE;
 use crate::client::http::Http;
 

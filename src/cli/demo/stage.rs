@@ -4,8 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use super::{Demo, Fault};
 use crate::app::{self, Running};
+use crate::cli::fault::Fault;
 use crate::cli::screen;
 use crate::config::Config;
 use crate::config::settings::Secret;
@@ -18,6 +18,17 @@ const SIMULATED_KEY: &str = "sk-simulator";
 /// Names of settings that say how much is logged.
 const LOG_LEVELS: [&str; 3] = ["RUST_LOG", "LOG_LEVEL", "LIVETRANSLATE__LOG__LEVEL"];
 
+/// What the command line says about where the demo plays.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// A file of settings.
+    pub(super) config: Option<PathBuf>,
+    /// Beats the settings' DATA_DIR.
+    pub(super) data_dir: Option<PathBuf>,
+    /// Beats the settings' SERVER_PORT.
+    pub(super) port: Option<u16>,
+}
+
 /// A gateway that runs, and what it needs.
 pub(super) struct Stage {
     running: Running,
@@ -28,12 +39,12 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Settles the settings and starts everything.
-    pub(super) async fn set(demo: &Demo, file: Option<PathBuf>) -> Result<Self, Fault> {
-        let mut sources = Sources::of_process(file);
-        if let Some(folder) = &demo.data_dir {
+    pub(super) async fn set(place: Place) -> Result<Self, Fault> {
+        let mut sources = Sources::of_process(place.config);
+        if let Some(folder) = &place.data_dir {
             sources.environment.insert("DATA_DIR".to_owned(), folder.display().to_string());
         }
-        if let Some(port) = demo.port {
+        if let Some(port) = place.port {
             sources.environment.insert("SERVER_PORT".to_owned(), port.to_string());
         }
         let loaded = Config::load(&sources)?;

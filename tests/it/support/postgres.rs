@@ -25,6 +25,13 @@ impl Database {
         run(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
         Self { url: url_of(&name), name }
     }
+
+    /// A database without tables.
+    pub(crate) fn empty() -> Self {
+        let name = format!("lt_{}", livetranslate::ids::random(16).to_lowercase());
+        run(&format!("CREATE DATABASE {name}"));
+        Self { url: url_of(&name), name }
+    }
 }
 
 impl Drop for Database {

@@ -1,0 +1,146 @@
+//! The customer's client against a real gateway: what it collects, and what it says when things go wrong.
+
+use std::io::Cursor;
+
+use livetranslate::client::captions::Side;
+use livetranslate::client::dialect::Wish;
+use livetranslate::client::failure::Failure;
+use livetranslate::client::input::Input;
+use livetranslate::client::server::Server;
+use livetranslate::client::subtitles;
+use livetranslate::client::translate::{Ending, Options, Outcome, Update, translate};
+use livetranslate::config::settings::Secret;
+use livetranslate::simulator::faults::{CloseFault, ErrorFault, Faults};
+use serde_json::json;
+
+use crate::support::app::{TestApp, on_sqlite};
+use crate::support::customer::{Customer, MODEL};
+
+const SPEECH: &[u8] = include_bytes!("../../static/samples/zh.wav");
+const SPEECH_SAMPLES: u64 = 115_490;
+
+fn options(app: &TestApp, customer: &Customer, model: &str) -> Options {
+    Options {
+        server: Server::parse(&app.url()).unwrap(),
+        license: Secret::new(customer.token.clone()),
+        model: model.to_owned(),
+        wish: Wish { target: "en".to_owned(), source: None, text_only: false },
+        fast: true,
+    }
+}
+
+async fn translated(options: &Options) -> Result<Outcome, Failure> {
+    translate(options, Input::wav("the sample", SPEECH).unwrap(), |_| {}).await
+}
+
+#[test]
+fn speech_becomes_captions_speech_and_usage_in_both_dialects() {
+    on_sqlite(async |app| {
+        for model in [MODEL, "qwen3.8-livetranslate-flash-realtime"] {
+            let alice = app.licensee(60.0).await;
+            let (mut sent, mut finals) = (0, Vec::new());
+            let input = Input::wav("the sample", SPEECH).unwrap();
+            let options = options(app, &alice, model);
+            let watched = translate(&options, input, |update| match update {
+                Update::Sent(samples) => sent = samples,
+                Update::Caption(segment, side) if segment.caption(side).is_final => finals.push(side),
+                Update::Caption(..) | Update::Open | Update::Audio(_) | Update::Notice(_) => {}
+            });
+            let outcome = watched.await.unwrap();
+            assert_eq!(
+                (outcome.ending, outcome.samples_sent, sent),
+                (Ending::Finished, SPEECH_SAMPLES, SPEECH_SAMPLES)
+            );
+            assert!(outcome.provider_session.unwrap().starts_with("sess_"));
+            let complete = |segment: &livetranslate::client::captions::Segment| {
+                segment.source.is_final && segment.translation.is_final && !segment.translation.text.is_empty()
+            };
+            assert!(!outcome.segments.is_empty() && outcome.segments.iter().all(complete), "{:?}", outcome.segments);
+            let sides = |wanted: Side| finals.iter().filter(|side| **side == wanted).count();
+            assert_eq!(
+                (sides(Side::Source), sides(Side::Translation)),
+                (outcome.segments.len(), outcome.segments.len())
+            );
+            assert!(subtitles::cues(&outcome.segments).len() >= outcome.segments.len());
+            assert!(outcome.audio.iter().any(|sample| sample.unsigned_abs() > 500), "the translation is not silent");
+            assert!(outcome.tokens.input_tokens > 0 && outcome.tokens.output_tokens > 0);
+            app.settled().await;
+            assert_eq!((alice.audio_used().await * 16_000.0).round() as u64, SPEECH_SAMPLES);
+        }
+    });
+}
+
+#[test]
+fn raw_speech_from_a_pipe_and_captions_alone() {
+    on_sqlite(async |app| {
+        let alice = app.licensee(60.0).await;
+        let mut options = options(app, &alice, MODEL);
+        options.wish.text_only = true;
+        let outcome = translate(&options, Input::raw(Cursor::new(&SPEECH[44..])), |_| {}).await.unwrap();
+        assert_eq!((outcome.ending, outcome.samples_sent), (Ending::Finished, SPEECH_SAMPLES));
+        assert!(outcome.audio.is_empty() && !outcome.segments.is_empty());
+    });
+}
+
+#[test]
+fn a_quota_that_ends_is_told_and_what_was_translated_is_kept() {
+    on_sqlite(async |app| {
+        let alice = app.licensee(4.5).await;
+        let outcome = translated(&options(app, &alice, MODEL)).await.unwrap();
+        let Ending::Error { code, close, .. } = &outcome.ending else { panic!("{:?}", outcome.ending) };
+        assert_eq!((code.as_str(), *close), ("insufficient_quota", Some(4029)));
+        assert!(outcome.segments.iter().any(|segment| segment.translation.is_final), "{:?}", outcome.segments);
+        let refused = translated(&options(app, &alice, MODEL)).await.unwrap_err();
+        assert!(matches!(refused, Failure::Refused { status: 429, .. }), "{refused}");
+    });
+}
+
+#[test]
+fn a_refusal_says_why() {
+    on_sqlite(async |app| {
+        let refusal = async |customer: &Customer, model: &str| match translated(&options(app, customer, model)).await {
+            Err(Failure::Refused { status, code, .. }) => (status, code),
+            other => panic!("{other:?}"),
+        };
+        let stranger = Customer::new(app.url(), "lic_none", "not-a-license");
+        assert_eq!(refusal(&stranger, MODEL).await, (401, "invalid_api_key".to_owned()));
+        let alice = app.licensee(60.0).await;
+        assert_eq!(refusal(&alice, "no-such-model").await, (404, "model_not_found".to_owned()));
+        let suspended = app.operator().post(&format!("/admin/licenses/{}/suspend", alice.license_id), &json!({})).await;
+        assert_eq!(suspended.status, 200, "{:?}", suspended.body);
+        assert_eq!(refusal(&alice, MODEL).await, (403, "license_suspended".to_owned()));
+    });
+    let nobody = Options {
+        server: Server::parse("127.0.0.1:1").unwrap(),
+        license: Secret::new("x"),
+        model: MODEL.to_owned(),
+        wish: Wish { target: "en".to_owned(), source: None, text_only: true },
+        fast: true,
+    };
+    let unreachable = actix_web::rt::System::new().block_on(translated(&nobody)).unwrap_err();
+    assert!(matches!(unreachable, Failure::Unreachable { .. }), "{unreachable}");
+}
+
+#[test]
+fn an_upstream_that_fails_ends_the_session_with_a_sentence() {
+    on_sqlite(async |app| {
+        let alice = app.licensee(60.0).await;
+        let mut options = options(app, &alice, MODEL);
+        options.fast = false;
+        let error = ErrorFault {
+            code: Some("InternalError".to_owned()),
+            message: "Internal service error: null".to_owned(),
+            kind: Some("server_error".to_owned()),
+            after_ms: 500,
+            close: Some(CloseFault { code: 1011, ..CloseFault::default() }),
+        };
+        app.next_faults(Faults { error: Some(error), ..Faults::default() });
+        let outcome = translated(&options).await.unwrap();
+        let Ending::Error { code, message, .. } = &outcome.ending else { panic!("{:?}", outcome.ending) };
+        assert_eq!((code.as_str(), message.as_str()), ("InternalError", "Internal service error: null"));
+        assert!(outcome.samples_sent < SPEECH_SAMPLES);
+        app.next_faults(Faults { cap_ms: Some(500), ..Faults::default() });
+        let cut = translated(&options).await.unwrap();
+        assert_ne!(cut.ending, Ending::Finished);
+    });
+}
