@@ -17,7 +17,17 @@ const ADMIN_KEY: &str = "relay-benchmark-admin-key-7f21c0";
 
 /// Starts a gateway before the upstream that admits so many sessions, with a license for all of them.
 pub(crate) async fn start(launch: &Launch, upstream: SocketAddr, max_sessions: usize) -> io::Result<Target> {
-    let mut gateway = cold_start(launch, upstream, max_sessions).await?.0;
+    start_program(PROGRAM, launch, upstream, max_sessions).await
+}
+
+/// The same with another build of this gateway.
+pub(crate) async fn start_program(
+    program: &str,
+    launch: &Launch,
+    upstream: SocketAddr,
+    max_sessions: usize,
+) -> io::Result<Target> {
+    let mut gateway = cold_start(program, launch, upstream, max_sessions).await?.0;
     let fields = json!({
         "label": "benchmark",
         "budgets": [{ "unit": "audio_seconds", "limit": 100_000_000, "window": "lifetime" }],
@@ -32,6 +42,7 @@ pub(crate) async fn start(launch: &Launch, upstream: SocketAddr, max_sessions: u
 
 /// Starts a gateway on an empty store; also, how long it took to become ready.
 pub(crate) async fn cold_start(
+    program: &str,
     launch: &Launch,
     upstream: SocketAddr,
     max_sessions: usize,
@@ -52,12 +63,12 @@ pub(crate) async fn cold_start(
         ("DASHSCOPE_WEBSOCKET_BASE_URL", format!("ws://{upstream}/api-ws/v1")),
     ];
     let begun = Instant::now();
-    let mut program = launch.start(PROGRAM, &["serve"], &environment, &folder)?;
+    let mut process = launch.start(program, &["serve"], &environment, &folder)?;
     while begun.elapsed() < READY_WITHIN {
-        program.check()?;
+        process.check()?;
         if http::request(address, "GET /readyz", "", "").await.is_ok_and(|answer| answer.status == 200) {
             let took = begun.elapsed();
-            let target = Target { name: "gateway", address, token: String::new(), program: Some(program) };
+            let target = Target { name: "gateway", address, token: String::new(), program: Some(process) };
             return Ok((target, took));
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

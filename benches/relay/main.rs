@@ -57,6 +57,9 @@ struct Options {
     /// Session counts that S3 tries, rising.
     #[arg(long, value_delimiter = ',', default_values_t = [1_200, 1_800, 2_400, 3_000])]
     steps: Vec<usize>,
+    /// Another build of `livetranslate`, driven in the same rounds of S1 and S2: before and after a change.
+    #[arg(long, value_name = "PROGRAM")]
+    baseline: Option<String>,
     /// Given by `cargo bench`; `cargo test` runs this program without it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -73,11 +76,12 @@ struct Plan {
     steps: Vec<usize>,
     short: bool,
     only: Vec<String>,
+    baseline: Option<String>,
 }
 
 impl Plan {
     fn from(options: Options) -> Self {
-        let only = options.only;
+        let (only, baseline) = (options.only, options.baseline);
         if options.short {
             return Self {
                 sessions: options.sessions.min(200),
@@ -86,6 +90,7 @@ impl Plan {
                 steps: Vec::new(),
                 short: true,
                 only,
+                baseline,
             };
         }
         let window = Duration::from_secs(options.seconds.max(1));
@@ -96,6 +101,7 @@ impl Plan {
             steps: options.steps,
             short: false,
             only,
+            baseline,
         }
     }
 

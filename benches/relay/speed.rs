@@ -26,6 +26,7 @@ struct Round {
     direct: Figures,
     nginx: Option<Figures>,
     gateway: Figures,
+    baseline: Option<Figures>,
 }
 
 /// Drives direct, nginx and the gateway in turn, and compares.
@@ -33,6 +34,13 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, t
     let direct = Target::direct(upstream.address());
     let nginx = nginx::start(launch, upstream.address()).await?;
     let gateway = gateway::start(launch, upstream.address(), 2 * plan.sessions).await?;
+    let baseline = match &plan.baseline {
+        Some(program) => {
+            let baseline = gateway::start_program(program, launch, upstream.address(), 2 * plan.sessions).await?;
+            Some(Target { name: "baseline", ..baseline })
+        }
+        None => None,
+    };
     println!("{} sessions × {}/s, windows of {} s", plan.sessions, crate::load::RATE, plan.window.as_secs());
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
@@ -41,10 +49,14 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, t
             Some(nginx) => Some(drive(nginx, plan, upstream, table).await?),
             None => None,
         };
+        let baseline = match &baseline {
+            Some(baseline) => Some(drive(baseline, plan, upstream, table).await?),
+            None => None,
+        };
         let gateway = drive(&gateway, plan, upstream, table).await?;
         let valid = [Some(&direct), nginx.as_ref(), Some(&gateway)].into_iter().flatten().all(Figures::valid);
         if valid {
-            rounds.push(Round { direct, nginx, gateway });
+            rounds.push(Round { direct, nginx, gateway, baseline });
         } else {
             println!("this round does not count: the load itself was at its limit");
         }
@@ -104,6 +116,14 @@ fn report(plan: &Plan, rounds: &[Round], table: &mut Table) {
     table.add(P99, p99, format!("{:.0} µs added", typical(|round| round.gateway.p99_us - round.direct.p99_us)));
     if let Some(ratio) = cpu.filter(|ratio| *ratio > GROSS) {
         table.fault(format!("the relay takes {ratio:.1} times the processor time of nginx"));
+    }
+    let ratios = rounds.iter().filter_map(|round| {
+        let before = round.baseline.as_ref()?;
+        Some((round.gateway.cpu_us / before.cpu_us, round.gateway.p50_us / before.p50_us))
+    });
+    let (cpu, trip): (Vec<f64>, Vec<f64>) = ratios.unzip();
+    if let (Some(cpu), Some(trip)) = (median(&cpu), median(&trip)) {
+        println!("against the baseline: {cpu:.3} of its CPU a pair, {trip:.3} of its round trip p50");
     }
     if plan.short && rounds.is_empty() {
         println!("no round was valid: this machine is too busy or too small to tell");

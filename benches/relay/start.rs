@@ -21,7 +21,7 @@ pub(crate) async fn measure(launch: &Launch, upstream: &Upstream, table: &mut Ta
     const STARTS: usize = 3;
     let (mut seconds, mut megabytes) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
-        let (gateway, took) = gateway::cold_start(launch, upstream.address(), 1_000).await?;
+        let (gateway, took) = gateway::cold_start(gateway::PROGRAM, launch, upstream.address(), 1_000).await?;
         seconds.push(took.as_secs_f64());
         tokio::time::sleep(Duration::from_secs(1)).await;
         if let Some(process) = gateway.process() {
