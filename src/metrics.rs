@@ -26,7 +26,7 @@ pub struct Metrics {
     pub quota_flush_seconds: Histogram,
     /// Usage transactions that failed and were tried again.
     pub quota_flush_failures: IntCounter,
-    /// Entries waiting, by queue: `quota_requests`, `quota_waiting`.
+    /// Entries waiting, by queue: `quota_waiting`, sessions that wait for the keeper.
     pub queue_depth: IntGaugeVec,
     /// Upstream dials, by outcome: `ok` or an error code.
     pub upstream_dials: IntCounterVec,

@@ -21,7 +21,6 @@ use crate::quota::book::Opening;
 use crate::session::client::ClientSession;
 use crate::session::flow::Delivered;
 use crate::session::link::{Parts, UpstreamLink};
-use crate::session::messages::Attach;
 use crate::session::roster::SessionView;
 use crate::session::rules::{Rules, find_model};
 use crate::session::socket::ClientSocket;
@@ -133,10 +132,9 @@ async fn open(
 /// Pairs the two actors on this thread and answers 101.
 fn upgrade(parts: Parts, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
     let (link, uplink, downlink) = UpstreamLink::start_with(parts);
-    let client = ClientSession::new(link.clone().recipient(), uplink, downlink.clone(), payload);
+    let client = ClientSession::new(link.recipient(), uplink, downlink.clone(), payload);
     let offered = WsResponseBuilder::new(client, request, stream::pending()).protocols(&["realtime"]);
-    let (client, answer) = offered.start_with_addr().map_err(|error| Error::request(error.to_string()))?;
-    link.try_send(Attach { client: client.recipient() }).map_err(Error::internal)?;
+    let answer = offered.start().map_err(|error| Error::request(error.to_string()))?;
     Ok(answer.map_body(|_, body| BoxBody::new(Delivered::new(downlink, body))))
 }
 

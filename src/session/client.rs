@@ -3,6 +3,7 @@
 //! While its customer takes no data it is not polled at all, so it keeps no clock and no account;
 //! those are the link's.
 
+use actix::dev::SendError;
 use actix::{Actor, ActorContext, AsyncContext, Handler, Recipient, StreamHandler};
 use actix_http::ws::{CloseCode, CloseReason, Message, ProtocolError};
 use actix_web::web::Payload;
@@ -30,9 +31,11 @@ impl ClientSession {
         Self { link, uplink, downlink, payload: Some(payload), broke: false }
     }
 
-    fn tell(&self, up: Up) {
-        if let Err(error) = self.link.try_send(up) {
-            log::debug!("the link did not take a message: {error}");
+    /// The flow keeps the mailbox from filling up; should it ever, the session ends rather than lose a message.
+    fn tell(&self, up: Up, ctx: &mut WebsocketContext<Self>) {
+        if let Err(SendError::Full(_)) = self.link.try_send(up) {
+            log::error!("the link's mailbox was full");
+            ctx.stop();
         }
     }
 }
@@ -42,6 +45,8 @@ impl Actor for ClientSession {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(mailbox_capacity(DOWNLINK_LIMIT));
+        let address = ctx.address().recipient();
+        self.tell(Up::Attached(address), ctx);
         if let Some(payload) = self.payload.take() {
             let messages = Joined::new(Decoded::new(payload));
             ctx.add_stream(Gate::new(self.uplink.clone(), messages));
@@ -59,16 +64,16 @@ impl StreamHandler<Result<Incoming, Error>> for ClientSession {
         match item {
             Ok(Incoming::Data(frame)) => {
                 self.uplink.take(charge(frame.len()));
-                self.tell(Up::Frame(frame));
+                self.tell(Up::Frame(frame), ctx);
             }
             Ok(Incoming::Ping(content)) => {
                 ctx.pong(&content);
                 self.uplink.take(charge(0));
-                self.tell(Up::Heard);
+                self.tell(Up::Heard, ctx);
             }
             Ok(Incoming::Pong) => {
                 self.uplink.take(charge(0));
-                self.tell(Up::Heard);
+                self.tell(Up::Heard, ctx);
             }
             Ok(Incoming::Close(reason)) => {
                 ctx.close(reason.and_then(|(code, _)| close_reason(code, String::new())));
@@ -76,7 +81,7 @@ impl StreamHandler<Result<Incoming, Error>> for ClientSession {
             }
             Err(error) => {
                 self.broke = true;
-                self.tell(Up::Broke(error));
+                self.tell(Up::Broke(error), ctx);
             }
         }
     }

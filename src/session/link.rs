@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
+use actix::dev::SendError;
 use actix::io::{SinkWrite, WriteHandler};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, StreamHandler, WrapFuture,
@@ -15,7 +16,7 @@ use futures_util::{Sink, StreamExt};
 use super::flow::{DOWNLINK_LIMIT, Flow, Gate, UPLINK_LIMIT, charge, mailbox_capacity};
 use super::frames::{Frame, Incoming, Joined};
 use super::legs::{Leg, Pressure};
-use super::messages::{Attach, Down, Up};
+use super::messages::{Down, Up};
 use super::relay::Relay;
 use super::roster::{Control, Seat};
 use super::rules::Rules;
@@ -123,7 +124,7 @@ impl UpstreamLink {
                 self.uplink.take(charge(text.len()));
                 self.write(Message::Text(text));
             }
-            Action::ToClient(frame) => self.send_down(frame),
+            Action::ToClient(frame) => self.send_down(frame, ctx),
             Action::Demand(samples) => self.demand(samples, ctx),
             Action::Tokens(usage) => {
                 if let Some(lease) = &self.lease {
@@ -156,12 +157,15 @@ impl UpstreamLink {
         }
     }
 
-    fn send_down(&mut self, frame: Frame) {
+    /// The flow keeps the mailbox from filling up; should it ever, the session ends rather than lose an event.
+    fn send_down(&self, frame: Frame, ctx: &mut Context<Self>) {
         let Some(client) = &self.client else { return };
         let charge = charge(frame.len());
         self.downlink.take(charge);
-        if client.try_send(Down::Frame(frame)).is_err() {
-            self.downlink.give(charge);
+        let Err(refused) = client.try_send(Down::Frame(frame)) else { return };
+        self.downlink.give(charge);
+        if let SendError::Full(_) = refused {
+            ctx.notify(Control::End(Error::internal("the customer's mailbox was full")));
         }
     }
 
@@ -235,10 +239,8 @@ impl Actor for UpstreamLink {
     }
 }
 
-impl Handler<Attach> for UpstreamLink {
-    type Result = ();
-
-    fn handle(&mut self, Attach { client }: Attach, ctx: &mut Context<Self>) {
+impl UpstreamLink {
+    fn attach(&mut self, client: Recipient<Down>, ctx: &mut Context<Self>) {
         self.client = Some(client);
         let Some(upstream) = self.upstream.take() else { return };
         let (sink, stream) = upstream.split();
@@ -253,6 +255,7 @@ impl Handler<Up> for UpstreamLink {
 
     fn handle(&mut self, up: Up, ctx: &mut Context<Self>) {
         match up {
+            Up::Attached(client) => self.attach(client, ctx),
             Up::Frame(frame) => self.on(Event::Client(frame), ctx),
             Up::Heard => {
                 self.uplink.give(charge(0));

@@ -6,9 +6,12 @@ use super::frames::Frame;
 use crate::error::Error;
 
 /// From the customer's socket to the link.
-#[derive(Debug, Message)]
+#[derive(Message)]
 #[rtype(result = "()")]
 pub enum Up {
+    /// The customer's socket is ready: the link may begin to read. Messages for the customer go there;
+    /// one recipient for life, since a clone per message escapes the mailbox's bound.
+    Attached(Recipient<Down>),
     /// A data message; its length is charged to the uplink.
     Frame(Frame),
     /// A ping or pong came; the least is charged.
@@ -31,12 +34,4 @@ pub enum Down {
     Close(u16, String),
     /// Stop without a word.
     Stop,
-}
-
-/// A customer's socket is ready: the link may begin to read.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Attach {
-    /// Where messages for the customer go. One recipient for life: a clone per message escapes the bound.
-    pub client: Recipient<Down>,
 }
