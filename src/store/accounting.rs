@@ -174,9 +174,9 @@ pub fn charge(connection: &mut AnyConnection, unit: &str, charges: &[Charge]) ->
     }
     let rows = record_set(connection, &[("license_id", "text"), ("used", "bigint"), ("reserved", "bigint")]);
     let statement = format!(
-        "UPDATE budgets SET used_units = used_units + v.used, \
+        "{rows} UPDATE budgets SET used_units = used_units + v.used, \
          reserved_units = CASE WHEN reserved_units + v.reserved < 0 THEN 0 ELSE reserved_units + v.reserved END \
-         FROM {rows} WHERE budgets.license_id = v.license_id AND budgets.unit = $2"
+         FROM v WHERE budgets.license_id = v.license_id AND budgets.unit = $2"
     );
     diesel::sql_query(statement).bind::<Text, _>(json(charges)?).bind::<Text, _>(unit).execute(connection)?;
     Ok(())
@@ -264,13 +264,13 @@ pub fn advance(connection: &mut AnyConnection, advances: &[Advance]) -> Result<u
         ],
     );
     let statement = format!(
-        "UPDATE sessions SET booked_samples = v.booked, leased_samples = v.leased, \
+        "{rows} UPDATE sessions SET booked_samples = v.booked, leased_samples = v.leased, \
          booked_input_tokens = v.input_tokens, booked_output_tokens = v.output_tokens, \
          recorded_samples = CASE WHEN v.recorded = 1 THEN v.booked ELSE recorded_samples END, \
          recorded_input_tokens = CASE WHEN v.recorded = 1 THEN v.input_tokens ELSE recorded_input_tokens END, \
          recorded_output_tokens = CASE WHEN v.recorded = 1 THEN v.output_tokens ELSE recorded_output_tokens END, \
          status = v.status, end_reason = v.end_reason, ended_at_us = v.ended_at_us \
-         FROM {rows} WHERE sessions.id = v.id AND sessions.booked_samples = v.from_booked \
+         FROM v WHERE sessions.id = v.id AND sessions.booked_samples = v.from_booked \
          AND sessions.leased_samples = v.from_leased AND sessions.status = 'live'"
     );
     Ok(diesel::sql_query(statement).bind::<Text, _>(json(advances)?).execute(connection)?)
@@ -355,19 +355,21 @@ pub fn accounts(connection: &mut AnyConnection, session_ids: &[String]) -> Resul
         .load(connection)?)
 }
 
-/// `FROM`-clause text that reads the JSON array bound to `$1` as rows `v(columns…)`.
+/// A `WITH` clause that reads the JSON array bound to `$1` as rows `v(columns…)`. Materialized: SQLite would
+/// otherwise parse the whole array again for every live session.
 fn record_set(connection: &AnyConnection, columns: &[(&str, &str)]) -> String {
-    match connection {
+    let select = match connection {
         AnyConnection::Postgres(_) => {
             let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-            format!("jsonb_to_recordset($1::jsonb) AS v({})", columns.join(", "))
+            format!("SELECT * FROM jsonb_to_recordset($1::jsonb) AS r({})", columns.join(", "))
         }
         AnyConnection::Sqlite(_) => {
             let columns: Vec<String> =
                 columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}")).collect();
-            format!("(SELECT {} FROM json_each($1)) AS v", columns.join(", "))
+            format!("SELECT {} FROM json_each($1)", columns.join(", "))
         }
-    }
+    };
+    format!("WITH v AS MATERIALIZED ({select})")
 }
 
 fn json<T: serde::Serialize>(rows: &[T]) -> Result<String, Error> {

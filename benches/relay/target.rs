@@ -1,0 +1,35 @@
+//! Where sessions are opened: straight at the upstream, or at a program before it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::launch::Program;
+
+/// The end of the line that sessions are opened at.
+pub(crate) struct Target {
+    /// What it is called in reports.
+    pub(crate) name: &'static str,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// The credential that it wants, if any.
+    pub(crate) token: String,
+    /// The program under test; none for a direct connection.
+    pub(crate) program: Option<Program>,
+}
+
+impl Target {
+    /// No program between.
+    pub(crate) fn direct(upstream: SocketAddr) -> Self {
+        Self { name: "direct", address: upstream, token: String::new(), program: None }
+    }
+
+    /// The process under test.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.program.as_ref().map(Program::id)
+    }
+}
+
+/// A port on loopback that was free a moment ago.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
