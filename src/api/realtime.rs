@@ -115,6 +115,7 @@ async fn open(
         usage: wanted.usage,
         allowed_models: caller.license.models.clone(),
         config: gateway.config.clone(),
+        ping_phase: Duration::from_millis(rand::random_range(0..=gateway.config.realtime.ping_seconds * 1_000)),
         longest: caller.license.max_session_seconds.map(Duration::from_secs),
         expires_at: caller.license.expires_at,
         key_expires_at: caller.key.as_ref().and_then(|key| key.expires_at),

@@ -22,6 +22,8 @@ pub struct Rules {
     pub config: Arc<Config>,
     /// The license's `max_session_seconds`.
     pub longest: Option<Duration>,
+    /// How soon the first ping comes before its time: sessions that begin together must not ping together.
+    pub ping_phase: Duration,
     /// When the license ends.
     pub expires_at: Option<Timestamp>,
     /// When the API key ends, if the session came with one.

@@ -61,7 +61,7 @@ impl Watch {
             upstream_heard: now,
             last_data: now,
             last_event: now,
-            pinged: now,
+            pinged: now.checked_sub(rules.ping_phase).unwrap_or(now),
             listened: now,
             unanswered_since: None,
             last_speech: now,

@@ -35,6 +35,7 @@ impl Stage {
             allowed_models: Vec::new(),
             config: Arc::new(Config::defaults().unwrap()),
             longest: None,
+            ping_phase: Duration::ZERO,
             expires_at: None,
             key_expires_at: None,
         };
