@@ -19,6 +19,7 @@ fn rules(protocol: Protocol) -> Rules {
         allowed_models: Vec::new(),
         config: Arc::new(Config::defaults().unwrap()),
         longest: None,
+        ping_phase: Duration::ZERO,
         expires_at: None,
         key_expires_at: None,
     }
