@@ -78,6 +78,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         servers.push(server.handle());
         actix_web::rt::spawn(server);
     }
+    if gateway.config.upstream.dashscope_api_key.is_none() {
+        log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
+    }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     Ok(Running { address, servers, gateway })
 }

@@ -1,7 +1,8 @@
 //! The figures that `GET /metrics` shows, with labels from closed sets only.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Every figure of one gateway; cheap to clone, safe to share between threads.
@@ -16,8 +17,8 @@ pub struct Metrics {
     pub sessions_started: IntCounter,
     /// Realtime sessions ended, by the code of why (`done` for an ordinary end).
     pub sessions_ended: IntCounterVec,
-    /// Source audio forwarded upstream and booked, in samples of 1/16,000 s.
-    pub audio_samples: IntCounter,
+    /// Source audio forwarded upstream and booked, in seconds.
+    pub audio_seconds: Counter,
     /// Requests refused, by error code.
     pub refusals: IntCounterVec,
     /// HTTP answers, by status class (`2xx` …).
@@ -46,7 +47,7 @@ impl Metrics {
             sessions_live: IntGauge::new("sessions_live", "Realtime sessions that hold a place now")?,
             sessions_started: IntCounter::new("sessions_started_total", "Realtime sessions admitted")?,
             sessions_ended: labelled("sessions_ended_total", "Realtime sessions ended, by code", "code")?,
-            audio_samples: IntCounter::new("audio_samples_total", "Source audio booked, samples of 1/16000 s")?,
+            audio_seconds: Counter::new("audio_seconds_total", "Source audio booked")?,
             refusals: labelled("refusals_total", "Requests refused, by error code", "code")?,
             responses: labelled("http_responses_total", "HTTP answers, by status class", "class")?,
             quota_flush_seconds: Histogram::with_opts(
@@ -83,7 +84,7 @@ impl Metrics {
         registry.register(Box::new(self.sessions_live.clone()))?;
         registry.register(Box::new(self.sessions_started.clone()))?;
         registry.register(Box::new(self.sessions_ended.clone()))?;
-        registry.register(Box::new(self.audio_samples.clone()))?;
+        registry.register(Box::new(self.audio_seconds.clone()))?;
         registry.register(Box::new(self.refusals.clone()))?;
         registry.register(Box::new(self.responses.clone()))?;
         registry.register(Box::new(self.quota_flush_seconds.clone()))?;

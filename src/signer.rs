@@ -38,7 +38,7 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
     /// The plan that the license was made from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub plan: Option<String>,
     /// Kinds of use.
     pub scopes: Vec<String>,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use actix_web_actors::ws::{self, WsResponseBuilder};
 use futures_util::stream;
 
+use super::answer::RequestId;
 use super::guard::{self, Caller, SocketCaller};
 use super::refusal::Refusal;
 use crate::clock;
@@ -76,6 +77,9 @@ async fn open(
     wanted: Wanted,
 ) -> Result<HttpResponse, Refusal> {
     let gateway = gateway(request)?;
+    if guard::query(request, "resume").is_some() {
+        return Err(Error::SessionGone.into());
+    }
     if !caller.license.allows_scope(SCOPE) {
         return Err(Error::ScopeNotAllowed(SCOPE).into());
     }
@@ -121,7 +125,8 @@ async fn open(
         key_expires_at: caller.key.as_ref().and_then(|key| key.expires_at),
     };
     let client_socket = request.conn_data::<ClientSocket>().cloned();
-    log::info!(session_id = seat.session_id(), license_id = caller.license.id.as_str(), model = wanted.model.as_str();
+    let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    log::info!(request_id = request_id, session_id = seat.session_id(), license_id = caller.license.id.as_str(), model = wanted.model.as_str();
         "session started");
     let metrics = gateway.metrics.clone();
     upgrade(Parts { seat, lease, rules, upstream, client_socket, metrics }, request, payload)

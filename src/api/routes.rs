@@ -1,6 +1,6 @@
 //! Every route in one list.
 
-use actix_web::web::{self, ServiceConfig, delete, get, patch, post};
+use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post};
 use actix_web::{HttpResponse, Resource};
 
 use super::admin::{audit, key_actions, keys, license_actions, licenses, sessions, stats, usage, usage_events};
@@ -21,10 +21,10 @@ pub enum Door {
 
 /// Mounts the routes of a listener.
 pub fn mount(app: &mut ServiceConfig, door: Door) {
-    app.service(at("/health").route(get().to(health::health)))
-        .service(at("/healthz").route(get().to(health::alive)))
-        .service(at("/livez").route(get().to(health::alive)))
-        .service(at("/readyz").route(get().to(health::ready)));
+    app.service(at("/health").route(get().to(health::health)).route(head().to(health::health)))
+        .service(at("/healthz").route(get().to(health::alive)).route(head().to(health::alive)))
+        .service(at("/livez").route(get().to(health::alive)).route(head().to(health::alive)))
+        .service(at("/readyz").route(get().to(health::ready)).route(head().to(health::ready)));
     if door != Door::Admin {
         public(app);
     }
@@ -35,7 +35,7 @@ pub fn mount(app: &mut ServiceConfig, door: Door) {
 }
 
 fn public(app: &mut ServiceConfig) {
-    app.service(at("/").route(get().to(pages::front)))
+    app.service(at("/").route(get().to(pages::front)).route(head().to(pages::front)))
         .service(at("/static/front.css").route(get().to(pages::style)))
         .service(at("/static/front.js").route(get().to(pages::script)))
         .service(at("/static/icon.svg").route(get().to(pages::icon)))

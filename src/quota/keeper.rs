@@ -21,6 +21,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::connection::Store;
+use crate::wire::audio::METERED_RATE;
 
 /// Live usage is written this often: a crash loses less than this of it.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -179,7 +180,9 @@ impl QuotaKeeper {
         let timer = self.metrics.quota_flush_seconds.start_timer();
         let store = self.store.clone();
         let write = async move {
-            store.run(move |connection| ledger::write(connection, &written, &instance_id, clock::now())).await
+            store
+                .run_to_the_end(move |connection| ledger::write(connection, &written, &instance_id, clock::now()))
+                .await
         };
         ctx.spawn(write.into_actor(self).map(move |outcome, keeper, ctx| {
             timer.observe_duration();
@@ -200,7 +203,7 @@ impl QuotaKeeper {
     ) {
         self.failing.store(0, Ordering::Release);
         let samples: u64 = batch.lines.iter().map(|line| line.to.samples - line.from.samples).sum();
-        self.metrics.audio_samples.inc_by(samples);
+        self.metrics.audio_seconds.inc_by(samples as f64 / METERED_RATE as f64);
         let progressed = !batch.openings.is_empty() || !batch.unsure.is_empty() || samples > 0;
         let answers = self.book.enter(batch, outcome, tallies, Instant::now());
         let answered = !answers.is_empty();

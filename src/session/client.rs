@@ -3,6 +3,8 @@
 //! While its customer takes no data it is not polled at all, so it keeps no clock and no account;
 //! those are the link's.
 
+use std::time::Duration;
+
 use actix::dev::SendError;
 use actix::{Actor, ActorContext, AsyncContext, Handler, Recipient, StreamHandler};
 use actix_http::ws::{CloseCode, CloseReason, Message, ProtocolError};
@@ -22,13 +24,19 @@ pub struct ClientSession {
     payload: Option<Payload>,
     /// The customer broke a rule: the link's last words are still to come.
     broke: bool,
+    /// The close frame is on its way: what the customer still sends is read and dropped. A socket that is closed
+    /// with unread data in it resets the connection, and the customer would lose the last events.
+    closing: bool,
 }
+
+/// How long a customer may take to answer a close frame.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl ClientSession {
     /// A socket that passes what it reads to `link`. `payload` is what follows the upgrade.
     #[must_use]
     pub fn new(link: Recipient<Up>, uplink: Flow, downlink: Flow, payload: Payload) -> Self {
-        Self { link, uplink, downlink, payload: Some(payload), broke: false }
+        Self { link, uplink, downlink, payload: Some(payload), broke: false, closing: false }
     }
 
     /// The flow keeps the mailbox from filling up; should it ever, the session ends rather than lose a message.
@@ -66,6 +74,7 @@ impl Actor for ClientSession {
 impl StreamHandler<Result<Incoming, Error>> for ClientSession {
     fn handle(&mut self, item: Result<Incoming, Error>, ctx: &mut Self::Context) {
         match item {
+            Ok(Incoming::Data(_) | Incoming::Ping(_) | Incoming::Pong) | Err(_) if self.closing => {}
             Ok(Incoming::Data(frame)) => {
                 self.uplink.take(charge(frame.len()));
                 self.tell(Up::Frame(frame), ctx);
@@ -79,6 +88,7 @@ impl StreamHandler<Result<Incoming, Error>> for ClientSession {
                 self.uplink.take(charge(0));
                 self.tell(Up::Heard, ctx);
             }
+            Ok(Incoming::Close(_)) if self.closing => ctx.stop(),
             Ok(Incoming::Close(reason)) => {
                 ctx.close(reason.and_then(|(code, _)| close_reason(code, String::new())));
                 ctx.stop();
@@ -114,7 +124,13 @@ impl Handler<Down> for ClientSession {
             Down::Ping => ctx.ping(b""),
             Down::Close(code, reason) => {
                 ctx.close(close_reason(code, reason));
-                ctx.stop();
+                self.closing = true;
+                if self.broke {
+                    // Nothing after a broken frame can be read.
+                    ctx.stop();
+                } else {
+                    ctx.run_later(CLOSE_PATIENCE, |_, ctx| ctx.stop());
+                }
             }
             Down::Stop => ctx.stop(),
         }

@@ -190,10 +190,11 @@ impl UpstreamLink {
         }
     }
 
-    /// A customer who takes nothing doesn't hear that the session is over either: his socket is cut then.
+    /// A customer who takes nothing doesn't hear that the session is over either. He may read on and find out;
+    /// after a while his socket is cut.
     fn see_client_off(&mut self) {
         let Some(told) = self.told_to_go.filter(|_| self.client.is_some()) else { return };
-        if self.downlink.stalled() >= self.slow_after || told.elapsed() >= 2 * self.slow_after {
+        if told.elapsed() >= self.slow_after {
             self.told_to_go = None;
             self.cut_client();
         }

@@ -355,7 +355,6 @@ impl Relay {
         let client_there = !matches!(self.phase, Phase::ClientLeft { .. });
         if client_there && self.watch.client_too_slow(pressure) {
             self.end_now(&Error::TooSlow, step);
-            step.act(Action::CutClient);
         } else if client_there && self.watch.client_dead(pressure, step.now) {
             step.act(Action::CutClient);
             self.on_client_gone("client_dead", step);

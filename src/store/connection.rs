@@ -89,8 +89,23 @@ impl Store {
     /// Runs a query function on a blocking thread: the only way into the store from async code.
     ///
     /// # Errors
-    /// `StorageUnavailable` when no connection is free in time or the store fails; what `query` returns otherwise.
+    /// `StorageUnavailable` when no connection is free or no answer comes within 8 s, or the store fails; what
+    /// `query` returns otherwise.
     pub async fn run<T, F>(&self, query: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConnection) -> Result<T, Error> + Send + 'static,
+    {
+        const PATIENCE: Duration = Duration::from_secs(8);
+        let answer = tokio::time::timeout(PATIENCE, self.run_to_the_end(query)).await;
+        answer.map_err(|_| Error::storage("no answer in time"))?
+    }
+
+    /// The same without a deadline, for what must know its outcome.
+    ///
+    /// # Errors
+    /// As [`Store::run`].
+    pub async fn run_to_the_end<T, F>(&self, query: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut AnyConnection) -> Result<T, Error> + Send + 'static,
@@ -129,6 +144,15 @@ impl From<diesel::result::Error> for Error {
     }
 }
 
+/// Why a connection can't be had, in the client library's words: they name host and database, not the password.
+#[derive(Debug, thiserror::Error)]
+enum Unreachable {
+    #[error(transparent)]
+    Connect(#[from] diesel::ConnectionError),
+    #[error(transparent)]
+    Prepare(#[from] diesel::result::Error),
+}
+
 /// Makes and checks connections for the pool.
 struct Dialer {
     location: Location,
@@ -136,12 +160,12 @@ struct Dialer {
 
 impl r2d2::ManageConnection for Dialer {
     type Connection = AnyConnection;
-    type Error = Error;
+    type Error = Unreachable;
 
-    fn connect(&self) -> Result<AnyConnection, Error> {
+    fn connect(&self) -> Result<AnyConnection, Unreachable> {
         match &self.location {
             Location::Postgres(url) => {
-                let mut connection = PgConnection::establish(&impatient(url)).map_err(Error::storage)?;
+                let mut connection = PgConnection::establish(&impatient(url))?;
                 // An instance that stands still in a transaction must not hold the ledger's lock for long.
                 connection.batch_execute(
                     "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; \
@@ -150,7 +174,7 @@ impl r2d2::ManageConnection for Dialer {
                 Ok(AnyConnection::Postgres(connection))
             }
             Location::Sqlite(path) => {
-                let mut connection = SqliteConnection::establish(&path.to_string_lossy()).map_err(Error::storage)?;
+                let mut connection = SqliteConnection::establish(&path.to_string_lossy())?;
                 // NORMAL would let the last commits go at a power cut; usage must survive it.
                 connection.batch_execute(
                     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -161,7 +185,7 @@ impl r2d2::ManageConnection for Dialer {
         }
     }
 
-    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Error> {
+    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Unreachable> {
         connection.batch_execute("SELECT 1")?;
         Ok(())
     }

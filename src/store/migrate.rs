@@ -1,5 +1,6 @@
 //! Brings the tables up to date at start, under a lock, so that two instances starting together don't collide.
 
+use diesel::Connection as _;
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
@@ -32,9 +33,18 @@ pub fn run(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
 /// # Errors
 /// `StorageUnavailable` when the store can't be read.
 pub fn pending(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
-    match connection {
-        AnyConnection::Postgres(postgres) => names_pending(postgres),
-        AnyConnection::Sqlite(sqlite) => names_pending(sqlite),
+    // Looking makes the table of migrations where there is none: it is rolled back.
+    let mut pending = Err(Error::internal("the migrations were not looked at"));
+    let looked = connection.transaction(|connection| {
+        pending = match connection {
+            AnyConnection::Postgres(postgres) => names_pending(postgres),
+            AnyConnection::Sqlite(sqlite) => names_pending(sqlite),
+        };
+        Err::<(), _>(diesel::result::Error::RollbackTransaction)
+    });
+    match looked {
+        Ok(()) | Err(diesel::result::Error::RollbackTransaction) => pending,
+        Err(error) => Err(error.into()),
     }
 }
 

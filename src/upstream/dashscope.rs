@@ -86,18 +86,22 @@ impl Dashscope {
         if let Some(inspection) = &passed.data_inspection {
             request = request.header("X-DashScope-DataInspection", inspection.as_str());
         }
-        let (_, socket) = request.connect().await.map_err(|error| refused(&error, passed.own_key.is_some()))?;
+        let (_, socket) =
+            request.connect().await.map_err(|error| refused(&error, endpoint, passed.own_key.is_some()))?;
         Ok(socket)
     }
 }
 
 /// Only the status of a refused upgrade is known.
-fn refused(error: &WsClientError, own_key: bool) -> Error {
+fn refused(error: &WsClientError, endpoint: Endpoint<'_>, own_key: bool) -> Error {
     match error {
         WsClientError::InvalidResponseStatus(status) => match *status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if own_key => Error::InvalidApiKey,
             StatusCode::TOO_MANY_REQUESTS => Error::UpstreamRateLimited,
-            StatusCode::NOT_FOUND => Error::ModelNotFound("this one".to_owned()),
+            StatusCode::NOT_FOUND => match endpoint {
+                Endpoint::Realtime { model } => Error::ModelNotFound(model.to_owned()),
+                Endpoint::Inference => Error::upstream("the provider has no task endpoint"),
+            },
             StatusCode::BAD_REQUEST => Error::request("the translation provider refused the request"),
             status => Error::upstream(format!("the upgrade was answered with {status}")),
         },
