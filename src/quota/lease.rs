@@ -6,7 +6,7 @@ use actix::Recipient;
 use tokio::sync::oneshot;
 
 use super::ask::Ask;
-use super::tally::Tally;
+use super::tally::{Ack, Tally};
 use crate::error::Error;
 
 /// One session's lease. The link owns it from admission until it is settled; dropping it settles too.
@@ -49,6 +49,17 @@ impl Lease {
     /// Sets the session's token totals; they never fall.
     pub fn report_tokens(&self, input: u64, output: u64) {
         self.tally.report_tokens(input, output);
+    }
+
+    /// Everything of a resumable session before this point is done: it is written with the next transaction.
+    pub fn finish_through(&self, ack: Ack) {
+        self.tally.finish_through(ack);
+    }
+
+    /// The point of a resumable session that the store has: its client may forget everything before.
+    #[must_use]
+    pub fn acknowledged(&self) -> Ack {
+        self.tally.acknowledged()
     }
 
     /// Asks for at least `need` samples. Until it answers, the session must forward nothing:

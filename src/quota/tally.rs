@@ -1,6 +1,16 @@
 //! A session's counters, shared by its link and the keeper without a message.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A point of a resumable session up to which everything is done: heard, booked, its captions delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ack {
+    /// Samples since the session began, at the client's own rate.
+    pub samples: u64,
+    /// What was metered up to there, samples of 1/16,000 s.
+    pub metered: u64,
+}
 
 /// What a session has used and may use: written by the link, read by the keeper every second, and
 /// the other way round for `granted`. All in samples of 1/16,000 s and tokens, since the session began.
@@ -11,6 +21,8 @@ pub struct Tally {
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     used_up: AtomicBool,
+    /// What the link found done, and what of it the store has.
+    acks: Mutex<(Ack, Ack)>,
 }
 
 impl Tally {
@@ -57,5 +69,27 @@ impl Tally {
     /// Sets how far the session may go.
     pub fn grant(&self, through: u64) {
         self.granted.store(through, Ordering::Release);
+    }
+
+    /// The session is done with everything before this point; the keeper writes it.
+    pub fn finish_through(&self, ack: Ack) {
+        self.acks.lock().unwrap_or_else(PoisonError::into_inner).0 = ack;
+    }
+
+    /// What the keeper is to write.
+    #[must_use]
+    pub fn finished_through(&self) -> Ack {
+        self.acks.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The store has it: the client may forget everything before this point.
+    pub fn acknowledge(&self, ack: Ack) {
+        self.acks.lock().unwrap_or_else(PoisonError::into_inner).1 = ack;
+    }
+
+    /// What the store has.
+    #[must_use]
+    pub fn acknowledged(&self) -> Ack {
+        self.acks.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 }

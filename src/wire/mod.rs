@@ -1,6 +1,7 @@
 //! Words on our wires: what the relay must understand of the protocols that pass through it.
 pub mod admin;
 pub mod audio;
+pub mod continuity;
 pub mod members;
 pub mod realtime;
 pub mod task;
