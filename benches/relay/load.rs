@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::task::{JoinHandle, spawn_local};
 
+use crate::TESTED_CORE;
 use crate::frames::{self, CLIENT_PONG, Reader, Seen, TEXT};
 use crate::http;
-use crate::launch::TESTED_CORE;
 use crate::process;
 use crate::sessions::Talker;
 use crate::target::Target;
