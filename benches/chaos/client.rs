@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use livetranslate::simulator::numbered;
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::dice::Dice;
 use crate::socket::{Incoming, Refusal, Socket};
@@ -61,6 +61,12 @@ pub(crate) struct Customer {
     /// When it began to speak.
     begun: Cell<Option<Instant>>,
     deaf: Cell<bool>,
+    /// Its kernel takes little for it.
+    narrow: Cell<bool>,
+    /// Its network is away until then.
+    offline: Cell<Option<Instant>>,
+    /// Says nothing yet.
+    silent: Cell<bool>,
     over: Cell<bool>,
 }
 
@@ -74,6 +80,9 @@ impl Customer {
             local: Cell::new(None),
             begun: Cell::new(None),
             deaf: Cell::new(false),
+            narrow: Cell::new(false),
+            offline: Cell::new(None),
+            silent: Cell::new(false),
             over: Cell::new(false),
         })
     }
@@ -103,6 +112,21 @@ impl Customer {
         self.deaf.set(deaf);
     }
 
+    /// Its next socket takes little that isn't read.
+    pub(crate) fn set_narrow(&self) {
+        self.narrow.set(true);
+    }
+
+    /// It reaches nobody for so long; its connection of now is cut elsewhere.
+    pub(crate) fn set_offline(&self, away: Duration) {
+        self.offline.set(Some(Instant::now() + away));
+    }
+
+    /// From now on it says nothing, or what it has to say.
+    pub(crate) fn set_silent(&self, silent: bool) {
+        self.silent.set(silent);
+    }
+
     /// When a sample was due to leave the microphone.
     pub(crate) fn due(&self, sample: u64) -> Option<Instant> {
         let frames = u32::try_from(sample.div_ceil(FRAME)).ok()?;
@@ -125,32 +149,30 @@ impl Customer {
         loop {
             let path = format!("/v1/realtime?{}", self.story().query(MODEL, self.manner.resumable));
             let bearer = if self.story().token.is_some() { "" } else { &self.manner.license };
+            if let Some(until) = self.offline.take() {
+                sleep_until(until).await;
+            }
             let dialled = Instant::now();
-            let end = match timeout(self.manner.patience, Socket::dial(self.door, &path, bearer)).await {
-                Ok(Ok(socket)) => {
-                    let end = self.talk(socket, dialled, &mut lost).await;
-                    attempt = if lost.is_none() { 0 } else { attempt };
-                    end
-                }
-                Ok(Err(Refusal::Status(status))) if !matches!(status, 429 | 502..=504) => {
-                    return Err(format!("refused with {status}"));
-                }
-                Ok(Err(Refusal::Status(_) | Refusal::Unreachable)) | Err(_) => End::Lost,
-            };
+            let end =
+                match timeout(self.manner.patience, Socket::dial(self.door, &path, bearer, self.narrow.get())).await {
+                    Ok(Ok(socket)) => {
+                        let end = self.talk(socket, dialled, &mut lost).await;
+                        attempt = if lost.is_none() { 0 } else { attempt };
+                        end
+                    }
+                    Ok(Err(Refusal::Status(status))) if !matches!(status, 429 | 502..=504) => {
+                        return Err(format!("refused with {status}"));
+                    }
+                    Ok(Err(Refusal::Status(_) | Refusal::Unreachable)) | Err(_) => End::Lost,
+                };
             self.local.set(None);
             lost = lost.or(Some(Instant::now()));
-            let story = self.story();
-            match end {
-                End::Done => return Ok(()),
-                End::Lost | End::Moving if story.token.is_none() && story.sent > 0 => {
-                    return Err(format!("lost, closed with {:?} {:?}", story.closed, story.errors));
-                }
-                End::Lost if matches!(story.closed, Some(1008 | 4029)) => {
-                    return Err(format!("closed with {:?} {:?}", story.closed, story.errors));
-                }
-                End::Lost | End::Moving => {}
+            if matches!(end, End::Done) {
+                return Ok(());
             }
-            drop(story);
+            if let Some(why) = self.is_final(&end) {
+                return Err(why);
+            }
             self.story.borrow_mut().lose();
             if matches!(end, End::Lost) {
                 let longest = LONGEST_BACKOFF.min(FIRST_BACKOFF * 2_u32.saturating_pow(attempt));
@@ -158,6 +180,15 @@ impl Customer {
                 attempt += 1;
             }
         }
+    }
+
+    /// Why this end of a socket is the session's, if it is.
+    fn is_final(&self, end: &End) -> Option<String> {
+        let story = self.story();
+        let beginning = story.token.is_none() && story.sent == 0;
+        let ended = matches!(end, End::Lost) && matches!(story.closed, Some(1008 | 4029));
+        let goes_on = beginning || (story.token.is_some() && !ended);
+        (!goes_on).then(|| format!("lost, closed with {:?} {:?}", story.closed, story.errors))
     }
 
     /// One socket, to its end.
@@ -171,7 +202,7 @@ impl Customer {
         let mut finish_said = false;
         loop {
             let now = Instant::now();
-            if welcome && self.story().configured {
+            if welcome && self.story().configured && !self.silent.get() {
                 finish_said = self.speak(&mut socket, now, finish_said);
             }
             if now >= reported + RECEIVED_EVERY && self.story().seq > received && self.story().token.is_some() {

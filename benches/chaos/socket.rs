@@ -7,9 +7,8 @@ use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::ws::{CloseCode, CloseReason, Codec, Frame, Item, Message};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWriteExt as _, Interest};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
-
 
 use crate::http;
 
@@ -50,13 +49,17 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Upgrades a connection to `path`.
-    pub(crate) async fn dial(address: SocketAddr, path: &str, token: &str) -> Result<Self, Refusal> {
+    /// Upgrades a connection to `path`; a narrow one takes little that isn't read.
+    pub(crate) async fn dial(address: SocketAddr, path: &str, token: &str, narrow: bool) -> Result<Self, Refusal> {
+        const NARROW: u32 = 16 * 1024;
         let unreachable = |_: io::Error| Refusal::Unreachable;
-        let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
+        let connecting = TcpSocket::new_v4().map_err(unreachable)?;
+        if narrow {
+            connecting.set_recv_buffer_size(NARROW).map_err(unreachable)?;
+        }
+        let mut stream = connecting.connect(address).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
-        let bearer =
-            if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+        let bearer = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{bearer}\r\n"

@@ -13,8 +13,6 @@ use serde_json::Value;
 pub(crate) struct Told {
     /// Its `event_id`.
     pub(crate) id: String,
-    /// Its `type`.
-    pub(crate) name: String,
     /// When it came.
     pub(crate) at: Instant,
 }
@@ -149,7 +147,7 @@ impl Story {
             return Step::Nothing;
         }
         self.seq += 1;
-        self.told.push(Told { id: id.to_owned(), name: name.to_owned(), at });
+        self.told.push(Told { id: id.to_owned(), at });
         match name {
             "session.created" if !self.configured => return Step::Configure,
             "session.updated" => self.configured = true,
@@ -163,11 +161,7 @@ impl Story {
             "response.created" => {
                 self.open.insert(response_id(&event));
             }
-            "response.done" => {
-                if !self.open.remove(&response_id(&event)) {
-                    self.breach("a response ended that was not open");
-                }
-            }
+            "response.done" => self.end_response(&response_id(&event)),
             _ => {}
         }
         Step::Nothing
@@ -236,6 +230,12 @@ impl Story {
             self.told_sentences.insert(text.clone());
         }
         self.finals.push(Final { source, text, at });
+    }
+
+    fn end_response(&mut self, id: &str) {
+        if !self.open.remove(id) {
+            self.breach("a response ended that was not open");
+        }
     }
 
     fn breach(&mut self, what: &str) {
