@@ -241,12 +241,12 @@ impl Customer {
                 Step::Nothing => {}
                 Step::Configure => socket.say(self.settings()),
                 Step::Move => {
-                    leave(socket).await;
+                    self.leave(socket).await;
                     return End::Moving;
                 }
                 Step::Done => {
                     socket.say(json!({"type": "gateway.received", "seq": self.story().seq}).to_string());
-                    leave(socket).await;
+                    self.leave(socket).await;
                     return End::Done;
                 }
             }
@@ -299,11 +299,17 @@ impl Customer {
         }})
         .to_string()
     }
-}
 
-/// Says goodbye and waits a little until it is heard.
-async fn leave(mut socket: Socket) {
-    socket.close();
-    let until = Instant::now() + Duration::from_secs(2);
-    while !matches!(socket.next(until).await, None | Some(Incoming::Closed(_) | Incoming::Lost)) {}
+    /// Says goodbye and waits a little until it is heard.
+    async fn leave(&self, mut socket: Socket) {
+        socket.close();
+        let until = Instant::now() + Duration::from_secs(2);
+        loop {
+            match socket.next(until).await {
+                None | Some(Incoming::Lost) => return,
+                Some(Incoming::Closed(code)) => return self.story.borrow_mut().closed = code,
+                Some(Incoming::Alive | Incoming::Text(_)) => {}
+            }
+        }
+    }
 }

@@ -24,7 +24,7 @@ use crate::story::{Story, name};
 /// Between one customer's coming and the next one's.
 const APART: Duration = Duration::from_millis(4);
 /// Beyond the audio's own length.
-const GRACE: Duration = Duration::from_secs(150);
+const GRACE: Duration = Duration::from_secs(60);
 /// Requests to the admin API at a time.
 const ASKED_AT_ONCE: usize = 8;
 
@@ -67,9 +67,9 @@ pub(crate) struct Crowd {
 pub(crate) struct Outcome {
     /// All of them together.
     pub(crate) verdict: Verdict,
-    /// Billed and not accepted, samples, the worst session.
+    /// Billed and not accepted, samples, the worst session of those that came to their end.
     pub(crate) overbilled: u64,
-    /// Accepted and not billed, samples, the worst session.
+    /// Accepted and not billed, likewise.
     pub(crate) unbilled: u64,
     /// From the end of a sentence (and the pause by which it is known) to its final translation, ms.
     pub(crate) captions_ms: Vec<f64>,
@@ -157,13 +157,15 @@ impl Crowd {
                 explain(story, &verdict);
             }
             outcome.verdict += &verdict;
-            accepted.push(verdict.accepted);
+            // What went into a line that was dead is made up for by its replay alone.
+            accepted.push((verdict.failed == 0).then_some(verdict.accepted));
             outcome.captions_ms.extend(caption_delays(story, customer));
             outcome.resumes_ms.extend(story.returns.iter().map(|back| milliseconds(back.took)));
             outcome.away_ms.extend(story.returns.iter().map(|back| milliseconds(back.away)));
         }
         let billed = self.billed(admin, &accepted).await;
         for (accepted, billed) in accepted.iter().zip(billed) {
+            let Some(accepted) = accepted else { continue };
             outcome.overbilled = outcome.overbilled.max(billed.saturating_sub(*accepted));
             outcome.unbilled = outcome.unbilled.max(accepted.saturating_sub(billed));
         }
@@ -185,7 +187,7 @@ impl Crowd {
     }
 
     /// What each license's bill says, samples; asked again for a while where the last second isn't booked yet.
-    async fn billed(&self, admin: SocketAddr, accepted: &[u64]) -> Vec<u64> {
+    async fn billed(&self, admin: SocketAddr, accepted: &[Option<u64>]) -> Vec<u64> {
         const SETTLES_WITHIN: Duration = Duration::from_secs(30);
         let until = Instant::now() + SETTLES_WITHIN;
         let found = RefCell::new(vec![None; accepted.len()]);
@@ -198,8 +200,8 @@ impl Crowd {
                     if let Some(slot) = found.borrow_mut().get_mut(place) {
                         *slot = used.map(|(used, _)| used);
                     }
-                    let settled = used.is_some_and(|(used, reserved)| used == *accepted && reserved == 0);
-                    if settled || Instant::now() >= until {
+                    let settled = used.is_some_and(|(used, reserved)| Some(used) == *accepted && reserved == 0);
+                    if settled || accepted.is_none() || Instant::now() >= until {
                         return;
                     }
                     sleep(Duration::from_millis(250)).await;

@@ -140,7 +140,7 @@ pub(crate) fn assign<'a>(stories: &[&Story], legs: &'a [Leg]) -> Vec<Vec<&'a Leg
 pub(crate) fn judge(story: &Story, legs: &[&Leg]) -> Verdict {
     let mut verdict = Verdict {
         sessions: 1,
-        failed: u64::from(story.failed.is_some() || !story.finished),
+        failed: u64::from(story.failed.is_some() || !story.finished || story.sent < story.total),
         breaches: count(story.breaches.len()),
         open_responses: count(story.open.len()),
         legs: count(legs.len()),

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::TESTED_CORE;
 use crate::frames::{self, CLIENT_PONG, Reader, Seen, TEXT};
+use crate::head;
 use crate::http;
 use crate::process;
 use crate::sessions::Talker;
@@ -208,7 +209,7 @@ async fn shake_hands(target: &Target) -> io::Result<Result<(TcpStream, Reader), 
     let (head, early) = http::head(&mut stream).await?;
     let status = http::status(&head)?;
     if status != 101 {
-        return Ok(Err(Refusal { status, retry_after: header(&head, "retry-after").is_some() }));
+        return Ok(Err(Refusal { status, retry_after: head::header(&head, "retry-after").is_some() }));
     }
     let (mut reader, mut greeted) = (Reader::default(), false);
     reader.feed(&early, |_| greeted = true);
@@ -239,12 +240,6 @@ async fn hear(talker: Rc<Talker>, mut reader: Reader, unanswered: Rc<RefCell<Vec
     };
     while talker.hear(&mut reader, heard).await.unwrap_or(false) {}
     talker.end();
-}
-
-/// The value of a header in a head.
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 /// What processors did up to a moment.

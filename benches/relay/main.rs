@@ -12,6 +12,7 @@
 mod capacity;
 mod frames;
 mod gateway;
+mod head;
 #[path = "../common/http.rs"]
 mod http;
 #[path = "../common/launch.rs"]

@@ -42,10 +42,7 @@ async fn customers(plan: &Plan, launch: &Launch, table: &mut Table) -> io::Resul
         sleep(Duration::from_secs(25)).await;
         Ok::<_, io::Error>(())
     };
-    tokio::select! {
-        troubled = trouble => troubled?,
-        () = crowd.all() => {}
-    }
+    tokio::join!(crowd.all(), trouble).1?;
     let found = stage.legs().iter().map(|leg| found_after(leg.ended, vanished)).collect::<Vec<_>>();
     table.at_most("P9", "customer half open, found by the gateway, worst", share(&found, 1.0), FOUND);
     table.note(&format!("{} of {COUNT} found", found.iter().filter(|found| found.is_finite()).count()));

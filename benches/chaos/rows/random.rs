@@ -64,7 +64,10 @@ async fn play_all(plan: &Plan, launch: &Launch, schedules: u32, kill: bool) -> i
 async fn play_some(plan: &Plan, launch: &Launch, some: (u32, u64, bool), sum: &mut Sum) -> io::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(6);
     let (count, seed, kill) = some;
-    let stage = Stage::set(launch, Scene::default()).await?;
+    // Faster than usual at finding dead lines, so that a schedule has time for more.
+    let scene = Scene::default().with("LIVETRANSLATE__REALTIME__PING_SECONDS", "2");
+    let scene = scene.with("LIVETRANSLATE__REALTIME__DEAD_SECONDS", "5");
+    let stage = Stage::set(launch, scene).await?;
     let (admin, door) = (stage.gateway.address(), stage.front.address());
     let sentences = if plan.short { 4 } else { 10 };
     let guests = Guests { spoken_each: 5, patience: PATIENCE, ..Guests::new(count, sentences, seed) };
