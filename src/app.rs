@@ -27,6 +27,7 @@ use crate::signer::Signer;
 use crate::store::connection::{Location, Store};
 use crate::store::migrate;
 use crate::upstream::dashscope::Dashscope;
+use crate::upstream::limiter::DialLimiter;
 
 /// Left of the drain's deadline for connections that are not sessions.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -99,12 +100,14 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
     let settings = gateway.config.server.clone();
     let (shared, probe) = (Data::new(gateway.clone()), Data::new(Probe::new(gateway.store.clone())));
     let body_limit = settings.max_body_bytes;
+    let upstream = &gateway.config.upstream;
+    let limiter = DialLimiter::new(upstream.dials_per_second, upstream.dial_burst);
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         set => set,
     };
     let server = HttpServer::new(move || {
-        let dialer = Dashscope::new(&shared.config.upstream, shared.metrics.clone());
+        let dialer = Dashscope::new(&shared.config.upstream, limiter.clone(), shared.metrics.clone());
         App::new()
             .app_data(shared.clone())
             .app_data(probe.clone())

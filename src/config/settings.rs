@@ -45,6 +45,8 @@ pub struct Store {
     pub redis_url: Option<Secret>,
     /// How long sessions go on without the store, seconds.
     pub grace_seconds: u64,
+    /// New sessions are refused while DATA_DIR's file system has less room, bytes.
+    pub disk_margin_bytes: u64,
     /// How long raw usage is kept, days.
     pub usage_retention_days: u32,
 }
@@ -93,6 +95,10 @@ pub struct Upstream {
     pub anthropic_base_url: Option<String>,
     /// Until a WebSocket to the provider is open, milliseconds.
     pub dial_timeout_ms: u64,
+    /// WebSockets to the provider that are opened in a second at most, once the burst is used up.
+    pub dials_per_second: u32,
+    /// WebSockets to the provider that may be opened at once.
+    pub dial_burst: u32,
     /// Callers may bring their own provider key.
     pub allow_byok: bool,
 }

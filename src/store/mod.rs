@@ -4,6 +4,7 @@ pub mod audit;
 pub mod backend;
 pub mod budgets;
 pub mod connection;
+pub mod disk;
 pub mod idempotency;
 pub mod instances;
 pub mod keys;

@@ -10,6 +10,7 @@ use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::http::{StatusCode, Uri, Version};
 use awc::{BoxedSocket, Client};
 
+use super::limiter::DialLimiter;
 use crate::config::settings::{Secret, Upstream};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -47,26 +48,28 @@ pub struct Dashscope {
     client: Client,
     base_url: Arc<str>,
     api_key: Option<Secret>,
+    limiter: DialLimiter,
     metrics: Metrics,
 }
 
 impl Dashscope {
     /// A dialer for the first account of the settings. rustls' provider must be installed.
     #[must_use]
-    pub fn new(settings: &Upstream, metrics: Metrics) -> Self {
+    pub fn new(settings: &Upstream, limiter: DialLimiter, metrics: Metrics) -> Self {
         let timeout = Duration::from_millis(settings.dial_timeout_ms);
         Self {
             client: client(timeout),
             base_url: settings.dashscope_websocket_base_url.trim_end_matches('/').into(),
             api_key: settings.dashscope_api_key.clone(),
+            limiter,
             metrics,
         }
     }
 
-    /// Opens a WebSocket.
+    /// Opens a WebSocket, when it is this dial's turn.
     ///
     /// # Errors
-    /// `NoUpstreamAvailable` without a key, `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamRateLimited`;
+    /// `NoUpstreamAvailable` without a key, `Overloaded` when too many dial, `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamRateLimited`;
     /// with the caller's own key, `InvalidApiKey` where the provider refuses it.
     pub async fn dial(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Error> {
         let opened = self.open(endpoint, passed).await;
@@ -77,6 +80,7 @@ impl Dashscope {
 
     async fn open(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Error> {
         let key = passed.own_key.as_ref().or(self.api_key.as_ref()).ok_or(Error::NoUpstreamAvailable)?;
+        self.limiter.turn().await?;
         let url = match endpoint {
             Endpoint::Realtime { model } => format!("{}/realtime?model={model}", self.base_url),
             Endpoint::Inference => format!("{}/inference", self.base_url),
