@@ -59,7 +59,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let gateway = Gateway {
         signer: Arc::new(signer),
         quota: Quota::start(ledger, ids::instance(), metrics.clone()),
-        roster: Roster::start(config.max_sessions(), metrics.clone()),
+        roster: Roster::start(config.max_sessions(), config.continuity_memory(), metrics.clone()),
         metrics,
         store,
         config: Arc::new(config),

@@ -117,7 +117,7 @@ pub struct Realtime {
     pub slow_client_seconds: u64,
     /// How long a dropped session can be resumed, seconds.
     pub resume_window_seconds: u64,
-    /// Age at which an upstream leg is replaced, seconds.
+    /// Age at which an upstream leg is replaced at the latest, seconds; a pause is looked for before.
     pub rollover_seconds: u64,
     /// Memory for replay and source audio over all sessions, bytes.
     pub continuity_memory_bytes: u64,
@@ -135,6 +135,17 @@ pub struct Model {
     pub protocol: Protocol,
     /// How it reports tokens.
     pub usage: UsageReport,
+    /// Age at which an upstream leg of this model is replaced, seconds; ROLLOVER_SECONDS where it isn't set.
+    #[serde(default)]
+    pub rollover_seconds: Option<u64>,
+    /// Input tokens on one upstream leg of this model at which it is replaced.
+    #[serde(default = "rollover_input_tokens")]
+    pub rollover_input_tokens: u64,
+}
+
+/// Below the 49,152 input tokens that a LiveTranslate session's context takes.
+fn rollover_input_tokens() -> u64 {
+    40_000
 }
 
 impl Model {

@@ -31,6 +31,10 @@ pub struct Opening {
     pub model: String,
     /// When it was admitted.
     pub started_at: Timestamp,
+    /// SHA-256 of the token that authorizes a resume.
+    pub resume_hash: Option<String>,
+    /// The license's `max_sessions`.
+    pub max_sessions: Option<u64>,
 }
 
 /// How far a session's account has come, since the session began.

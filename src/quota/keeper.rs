@@ -76,6 +76,14 @@ impl Quota {
         Ok(lease)
     }
 
+    /// Stub.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn resume(&self, _resume_hash: String) -> Result<Resumed, Error> {
+        Err(Error::SessionGone)
+    }
+
     /// Books and closes every account that is still open, whatever its session waits for.
     #[expect(clippy::disallowed_methods, reason = "said once, when the process is about to end")]
     pub fn settle_all(&self) {
@@ -93,6 +101,20 @@ impl Quota {
     pub fn healthy(&self) -> bool {
         self.failing.load(Ordering::Acquire) == 0
     }
+}
+
+/// Stub.
+pub struct Resumed {
+    /// x
+    pub opening: Opening,
+    /// x
+    pub lease: Lease,
+    /// x
+    pub epoch: u64,
+    /// x
+    pub ack: super::tally::Ack,
+    /// x
+    pub settings: Option<String>,
 }
 
 /// The actor behind the handle; it lives as long as the process.

@@ -76,6 +76,23 @@ impl Lease {
         }
     }
 
+    /// Stub.
+    pub fn configure(&self, _settings: String) {}
+
+    /// Stub.
+    pub fn set_away(&self, _away: bool) {}
+
+    /// Stub.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        false
+    }
+
+    /// Stub.
+    pub fn release(self, reason: &'static str) -> impl Future<Output = ()> + use<> {
+        self.settle(reason)
+    }
+
     /// Books what was used, gives the rest back and closes the account, whether anybody waits or not;
     /// resolves when it is written.
     #[expect(clippy::disallowed_methods, reason = "the last word of a session must arrive, whatever waits")]

@@ -61,14 +61,7 @@ impl Dialogue {
     /// Nothing was said yet.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self {
-            meter: Meter::pcm(),
-            finish_sent: false,
-            task_running: false,
-            task_over: false,
-            task_id: None,
-            rules,
-        }
+        Self { meter: Meter::pcm(), finish_sent: false, task_running: false, task_over: false, task_id: None, rules }
     }
 
     /// The session goes on from here: so much was metered before, of audio with this many samples a second.

@@ -175,9 +175,15 @@ impl Leg {
         self.segments.finished_ms(silent_ms)
     }
 
-    /// Speech from here on is another leg's.
-    pub fn end_at(&mut self, at_ms: u64) {
+    /// Speech from here on is another leg's. Returns the responses that the client saw begin for such speech, and
+    /// what it has of it.
+    pub fn end_at(&mut self, at_ms: u64) -> (Vec<String>, Vec<Rerun>) {
         self.until_ms = Some(at_ms);
+        let (names, reruns) = self.segments.give_up_from(at_ms);
+        let cut = self.running.iter().filter(|response| names.contains(response)).cloned().collect();
+        self.running.retain(|response| !names.contains(response));
+        names.iter().for_each(|name| self.hide(name));
+        (cut, reruns)
     }
 
     /// Responses that the client saw begin and not end.

@@ -18,7 +18,7 @@ use super::script::Script;
 use super::segments::Rerun;
 use super::source::Source;
 use super::step::{Action, Step};
-use crate::config::settings::{Protocol, UsageReport};
+use crate::config::settings::UsageReport;
 use crate::error::Error;
 use crate::ids;
 use crate::wire::continuity::GatewayEvent;
@@ -27,8 +27,8 @@ use crate::wire::realtime::{self, UpstreamEvent, Usage};
 
 /// How long a leg that was asked for its end may take.
 const TAIL: Duration = Duration::from_secs(10);
-/// In a pause, a new leg hears so much of it too.
-const PAUSE_MS: u64 = 500;
+/// Heard again before a sentence that was cut.
+const PAUSE_MS: u64 = 300;
 /// A pause is looked for during this before the deadline at most.
 const LONGEST_LEAD: Duration = Duration::from_secs(60);
 /// Where nobody is heard, speech that seems unanswered may have begun so long ago.
@@ -355,9 +355,9 @@ impl Legs {
     pub fn lost(&mut self, number: u32, fatal: bool, step: &mut Step<'_>) -> Result<Vec<Delivery>, Error> {
         if self.coming.as_ref().is_some_and(|leg| leg.number == number) {
             let Some(leg) = self.coming.take() else { return Ok(Vec::new()) };
-            let died = self.redial.died(leg.opened_at, step.now);
+            step.act(Action::HangUp(number));
             if self.current.is_none() {
-                died?;
+                self.redial.died(leg.opened_at, step.now)?;
                 self.dial(step);
             }
             return Ok(Vec::new());
@@ -431,7 +431,12 @@ impl Legs {
     ///
     /// # Errors
     /// What is to end the session.
-    pub fn dialled(&mut self, number: u32, answer: Result<(), (Error, bool)>, step: &mut Step<'_>) -> Result<(), Error> {
+    pub fn dialled(
+        &mut self,
+        number: u32,
+        answer: Result<(), (Error, bool)>,
+        step: &mut Step<'_>,
+    ) -> Result<(), Error> {
         if self.dialling.take_if(|dialling| *dialling == number).is_none() {
             step.act(Action::HangUp(number));
             return Ok(());
@@ -476,8 +481,7 @@ impl Legs {
         if self.retiring.as_ref().is_some_and(|(_, until)| step.now >= *until) {
             return self.tail_lost(step);
         }
-        self.roll(step);
-        Ok(Vec::new())
+        Ok(self.roll(step))
     }
 
     fn manual(&self, step: &Step<'_>) -> bool {
@@ -500,44 +504,56 @@ impl Legs {
         self.source.bytes(at_ms).min(self.source.end())
     }
 
-    /// Near its cap a leg is replaced by one that is ready, in a pause or at the deadline.
-    pub fn roll(&mut self, step: &mut Step<'_>) {
-        let Some(leg) = self.current.as_ref().filter(|_| self.replaceable && !self.finishing) else { return };
+    /// Near its cap a leg is replaced by one that is ready: in a pause, or at the deadline, when the new leg hears the
+    /// whole sentence again.
+    pub fn roll(&mut self, step: &mut Step<'_>) -> Vec<Delivery> {
+        let Some(leg) = self.current.as_ref().filter(|_| self.replaceable && !self.finishing) else {
+            return Vec::new();
+        };
         if self.retiring.is_some() {
-            return;
+            return Vec::new();
         }
         let (age, tokens) = (step.now.duration_since(leg.opened_at), leg.tokens().input_tokens);
-        let lead = (self.rollover_after / 4).min(LONGEST_LEAD);
+        let lead = (self.rollover_after / 3).min(LONGEST_LEAD);
         if age < self.rollover_after.saturating_sub(lead) && tokens < self.rollover_tokens {
-            return;
+            return Vec::new();
         }
         if !self.coming.as_ref().is_some_and(Leg::ready) {
             if self.coming.is_none() {
                 self.dial(step);
             }
-            return;
+            return Vec::new();
         }
-        let late = age >= self.rollover_after || tokens >= self.rollover_tokens / 10 * 11;
-        if step.manual {
-            if late || self.committed == self.source.end() {
-                self.switch(self.committed, step);
-            }
-        } else if !leg.segments.speaking() && self.doubt_ms.is_none() {
-            let quiet = self.source.bytes(leg.segments.quiet_since_ms());
-            let pause = self.source.end().saturating_sub(self.source.bytes(PAUSE_MS)).max(quiet);
-            self.switch(self.source.boundary_after(pause), step);
-        } else if late {
-            self.switch(self.source.end(), step);
+        let late =
+            age >= self.rollover_after || tokens >= self.rollover_tokens.saturating_add(self.rollover_tokens / 10);
+        let pause_ms = if step.manual {
+            (self.committed == self.source.end()).then(|| self.source.ms(self.committed))
+        } else {
+            // What was said since may be known to the old leg already; it is the new one's from its beginning.
+            (!leg.segments.speaking()).then(|| leg.segments.quiet_since_ms())
+        };
+        let sentence_ms =
+            || if step.manual { Some(self.source.ms(self.committed)) } else { leg.segments.speaking_since_ms() };
+        match pause_ms.or_else(|| sentence_ms().filter(|_| late)) {
+            Some(at_ms) => self.switch(at_ms, step),
+            None => Vec::new(),
         }
     }
 
-    /// The coming leg begins at `origin`; the current one is asked for its tail.
-    fn switch(&mut self, origin: u64, step: &mut Step<'_>) {
-        let (Some(mut old), Some(new)) = (self.current.take(), self.coming.take()) else { return };
-        old.end_at(self.source.ms(origin));
+    /// The coming leg takes all speech that begins at this time or later; the current one is asked for its tail.
+    fn switch(&mut self, at_ms: u64, step: &mut Step<'_>) -> Vec<Delivery> {
+        let (Some(mut old), Some(new)) = (self.current.take(), self.coming.take()) else { return Vec::new() };
+        let (cut, reruns) = old.end_at(at_ms);
+        let origin = if reruns.is_empty() && cut.is_empty() {
+            self.source.boundary_after(self.position(at_ms))
+        } else {
+            self.source.boundary(self.position(at_ms.saturating_sub(PAUSE_MS)))
+        };
         step.act(Action::Inject(old.number, Frame::Text(realtime::finish_event(&ids::event()))));
+        let delivered = ends(&cut);
         self.retiring = Some((old, step.now + TAIL));
-        self.begin(new, origin, Vec::new(), step);
+        self.begin(new, origin, reruns, step);
+        delivered
     }
 }
 
@@ -569,8 +585,12 @@ pub struct Sent {
 
 /// The end of each response that the client saw begin.
 fn cut_short(leg: &Leg) -> Vec<Delivery> {
+    ends(leg.running())
+}
+
+fn ends(responses: &[String]) -> Vec<Delivery> {
     let end = |response: &String| Frame::Text(incomplete_response(&ids::event(), response));
-    leg.running().iter().map(|response| Delivery { frame: end(response), audio: false }).collect()
+    responses.iter().map(|response| Delivery { frame: end(response), audio: false }).collect()
 }
 
 fn is_last_word(delivery: &Delivery) -> bool {

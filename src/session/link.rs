@@ -100,12 +100,8 @@ impl UpstreamLink {
         let flows = (uplink.clone(), downlink.clone());
         let address: Addr<Self> = Self::create(|ctx| {
             ctx.set_mailbox_capacity(mailbox_capacity(UPLINK_LIMIT));
-            let arriving = Arriving {
-                socket: FIRST,
-                last_seq: 0,
-                downlink: downlink.clone(),
-                client_socket: parts.client_socket,
-            };
+            let arriving =
+                Arriving { socket: FIRST, last_seq: 0, downlink: downlink.clone(), client_socket: parts.client_socket };
             Self {
                 session_id: parts.seat.session_id().to_owned(),
                 relay: parts.relay,

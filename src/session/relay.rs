@@ -283,10 +283,6 @@ impl Relay {
         self.held.drain(..).for_each(|frame| step.act(Action::Drop(frame)));
     }
 
-    pub(super) fn nothing_held(&self) -> bool {
-        self.held.is_empty()
-    }
-
     /// Samples received of the client's audio, at its own rate: a client that comes back goes on from there.
     fn samples_received(&self) -> u64 {
         let bytes = |frame: &Frame| match frame {
@@ -325,9 +321,7 @@ impl Relay {
         match &self.phase {
             Phase::Open => delivered.into_iter().for_each(|delivery| self.deliver(delivery, step)),
             Phase::Ending { .. } => return self.on_last_words(delivered, ended, step),
-            Phase::ClientLeft { reason, .. }
-                if ended || (self.protocol == Protocol::Omni && !self.responding()) =>
-            {
+            Phase::ClientLeft { reason, .. } if ended || (self.protocol == Protocol::Omni && !self.responding()) => {
                 return self.finish(reason, step);
             }
             Phase::ClientLeft { .. } | Phase::Over => return,
@@ -336,7 +330,9 @@ impl Relay {
             return self.end_now(&error, step);
         }
         self.release(step);
-        self.legs.roll(step);
+        for delivery in self.legs.roll(step) {
+            self.deliver(delivery, step);
+        }
         self.drain_between_sentences(step);
     }
 

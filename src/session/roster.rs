@@ -1,11 +1,14 @@
 //! Who is live: admits sessions within their limits and passes the operator's word to them.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, Context, Handler, Message, MessageResult, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient};
 use jiff::Timestamp;
 
+use super::messages::TakeUp;
 use crate::error::Error;
 use crate::metrics::Metrics;
 
@@ -19,6 +22,8 @@ pub enum Control {
     ExpiresAt(Option<Timestamp>),
     /// This instance is going away: end after the running sentence, at the latest then.
     GoAway(Instant),
+    /// Memory is short: audio that is kept for the client goes.
+    SpareMemory,
 }
 
 /// A live session as the operator sees it.
@@ -36,6 +41,9 @@ pub struct SessionView {
     pub started_at: Timestamp,
 }
 
+/// Memory for continuity is looked at this often.
+const MEMORY_EVERY: Duration = Duration::from_secs(1);
+
 /// The handle that the rest of the house holds.
 #[derive(Clone)]
 pub struct Roster {
@@ -45,15 +53,33 @@ pub struct Roster {
 /// A session's place on the roster, given back when dropped.
 pub struct Seat {
     session_id: String,
+    memory: Arc<AtomicUsize>,
     roster: Roster,
 }
 
+/// A live session that a client may take up.
+#[derive(Clone)]
+pub struct Found {
+    /// Whose it is.
+    pub view: SessionView,
+    /// Where to ask.
+    pub link: Recipient<TakeUp>,
+}
+
 impl Roster {
-    /// Starts the roster on the current arbiter; `capacity` is MAX_SESSIONS.
+    /// Starts the roster on the current arbiter; `capacity` is MAX_SESSIONS, `memory_limit`
+    /// CONTINUITY_MEMORY_BYTES.
     #[must_use]
-    pub fn start(capacity: usize, metrics: Metrics) -> Self {
-        let actor =
-            RosterActor { capacity, metrics, draining: None, places: HashMap::new(), by_license: HashMap::new() };
+    pub fn start(capacity: usize, memory_limit: usize, metrics: Metrics) -> Self {
+        let actor = RosterActor {
+            capacity,
+            memory_limit,
+            metrics,
+            draining: None,
+            places: HashMap::new(),
+            by_license: HashMap::new(),
+            by_hash: HashMap::new(),
+        };
         Self { actor: actor.start() }
     }
 
@@ -63,8 +89,9 @@ impl Roster {
     /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` at the license's `max_sessions`.
     pub async fn admit(&self, view: SessionView, max_sessions: Option<u64>) -> Result<Seat, Error> {
         // The seat is there before the answer: who leaves while it is on its way gives the place back.
-        let seat = Seat { session_id: view.id.clone(), roster: self.clone() };
-        self.actor.send(Admit { view, max_sessions }).await.map_err(Error::internal)??;
+        let memory = Arc::new(AtomicUsize::new(0));
+        let seat = Seat { session_id: view.id.clone(), memory: memory.clone(), roster: self.clone() };
+        self.actor.send(Admit { view, max_sessions, memory }).await.map_err(Error::internal)??;
         Ok(seat)
     }
 
@@ -86,6 +113,11 @@ impl Roster {
     /// Ends one session; false if it isn't live here.
     pub async fn end_session(&self, session_id: &str) -> bool {
         self.actor.send(EndSession(session_id.to_owned())).await.unwrap_or(false)
+    }
+
+    /// The live session that this token's hash authorizes to take up, if it is here.
+    pub async fn find(&self, resume_hash: &str) -> Option<Found> {
+        self.actor.send(Find(resume_hash.to_owned())).await.ok().flatten()
     }
 
     /// Every live session, oldest first.
@@ -115,6 +147,21 @@ impl Seat {
     pub fn attach(&self, link: Recipient<Control>) {
         self.roster.tell(Command::Attach(self.session_id.clone(), link));
     }
+
+    /// The session can be taken up by who has the token of this hash.
+    pub fn can_be_taken_up(&self, resume_hash: String, link: Recipient<TakeUp>) {
+        self.roster.tell(Command::TakeUps(self.session_id.clone(), resume_hash, link));
+    }
+
+    /// The session's client is away, or back.
+    pub fn set_away(&self, away: bool) {
+        self.roster.tell(Command::Away(self.session_id.clone(), away.then(Instant::now)));
+    }
+
+    /// What the session keeps for its continuity, bytes.
+    pub fn report_memory(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Seat {
@@ -126,20 +173,38 @@ impl Drop for Seat {
 /// The actor behind the handle; it lives as long as the process.
 pub struct RosterActor {
     capacity: usize,
+    memory_limit: usize,
     metrics: Metrics,
     draining: Option<Instant>,
     places: HashMap<String, Place>,
     by_license: HashMap<String, u64>,
+    /// Sessions by the hash of the token that takes them up.
+    by_hash: HashMap<String, String>,
 }
 
 struct Place {
     view: SessionView,
     link: Option<Recipient<Control>>,
+    take_up: Option<(String, Recipient<TakeUp>)>,
+    /// Its client is away since then.
+    away_since: Option<Instant>,
+    /// It was told to end to make room, and doesn't count any more.
+    leaving: bool,
+    memory: Arc<AtomicUsize>,
     /// Said before the link was there, in order.
     unsaid: Vec<Control>,
 }
 
 impl Place {
+    fn is_away(&self) -> bool {
+        self.away_since.is_some() && !self.leaving
+    }
+
+    fn leave_for(&mut self, why: Error) {
+        self.leaving = true;
+        self.tell(Control::End(why));
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a word of the operator must arrive, and is rare")]
     fn tell(&mut self, control: Control) {
         match &self.link {
@@ -151,6 +216,10 @@ impl Place {
 
 impl Actor for RosterActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(MEMORY_EVERY, |roster, _| roster.spare_memory());
+    }
 }
 
 #[derive(Message)]
@@ -158,7 +227,12 @@ impl Actor for RosterActor {
 struct Admit {
     view: SessionView,
     max_sessions: Option<u64>,
+    memory: Arc<AtomicUsize>,
 }
+
+#[derive(Message)]
+#[rtype(result = "Option<Found>")]
+struct Find(String);
 
 #[derive(Message)]
 #[rtype(result = "bool")]
@@ -172,6 +246,8 @@ struct List;
 #[rtype(result = "()")]
 enum Command {
     Attach(String, Recipient<Control>),
+    TakeUps(String, String, Recipient<TakeUp>),
+    Away(String, Option<Instant>),
     Leave(String),
     EndLicense(String, Error),
     EndKey(String, Error),
@@ -182,19 +258,23 @@ enum Command {
 impl Handler<Admit> for RosterActor {
     type Result = Result<(), Error>;
 
-    fn handle(&mut self, Admit { view, max_sessions }: Admit, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Admit { view, max_sessions, memory }: Admit, _: &mut Context<Self>) -> Self::Result {
         if self.draining.is_some() {
             return Err(Error::Draining);
         }
         let held = self.by_license.get(&view.license_id).copied().unwrap_or(0);
-        if let Some(limit) = max_sessions.filter(|limit| held >= *limit) {
+        if let Some(limit) = max_sessions.filter(|limit| held >= *limit)
+            && !self.make_room(&view.license_id)
+        {
             return Err(Error::SessionLimit { limit });
         }
         if self.places.len() >= self.capacity {
             return Err(Error::Overloaded);
         }
         *self.by_license.entry(view.license_id.clone()).or_default() += 1;
-        self.places.insert(view.id.clone(), Place { view, link: None, unsaid: Vec::new() });
+        let place =
+            Place { view, link: None, take_up: None, away_since: None, leaving: false, memory, unsaid: Vec::new() };
+        self.places.insert(place.view.id.clone(), place);
         self.metrics.sessions_started.inc();
         self.metrics.sessions_live.inc();
         Ok(())
@@ -207,6 +287,19 @@ impl Handler<EndSession> for RosterActor {
     fn handle(&mut self, EndSession(session_id): EndSession, _: &mut Context<Self>) -> bool {
         let place = self.places.get_mut(&session_id);
         place.map(|place| place.tell(Control::End(Error::SessionEnded))).is_some()
+    }
+}
+
+impl Handler<Find> for RosterActor {
+    type Result = MessageResult<Find>;
+
+    fn handle(&mut self, Find(hash): Find, _: &mut Context<Self>) -> Self::Result {
+        let place = self.by_hash.get(&hash).and_then(|session_id| self.places.get(session_id));
+        let found = place.filter(|place| !place.leaving).and_then(|place| {
+            let (_, link) = place.take_up.as_ref()?;
+            Some(Found { view: place.view.clone(), link: link.clone() })
+        });
+        MessageResult(found)
     }
 }
 
@@ -226,6 +319,17 @@ impl Handler<Command> for RosterActor {
     fn handle(&mut self, command: Command, _: &mut Context<Self>) {
         match command {
             Command::Attach(session_id, link) => self.attach(&session_id, link),
+            Command::TakeUps(session_id, hash, link) => {
+                if let Some(place) = self.places.get_mut(&session_id) {
+                    place.take_up = Some((hash.clone(), link));
+                    self.by_hash.insert(hash, session_id);
+                }
+            }
+            Command::Away(session_id, since) => {
+                if let Some(place) = self.places.get_mut(&session_id) {
+                    place.away_since = since;
+                }
+            }
             Command::Leave(session_id) => self.leave(&session_id),
             Command::EndLicense(license_id, why) => {
                 self.tell_where(|view| view.license_id == license_id, &Control::End(why));
@@ -254,12 +358,46 @@ impl RosterActor {
     fn leave(&mut self, session_id: &str) {
         let Some(place) = self.places.remove(session_id) else { return };
         self.metrics.sessions_live.dec();
-        let license_id = &place.view.license_id;
+        if let Some((hash, _)) = &place.take_up {
+            self.by_hash.remove(hash);
+        }
+        if !place.leaving {
+            self.uncount(&place.view.license_id);
+        }
+    }
+
+    fn uncount(&mut self, license_id: &str) {
         if let Some(held) = self.by_license.get_mut(license_id) {
             *held -= 1;
             if *held == 0 {
                 self.by_license.remove(license_id);
             }
+        }
+    }
+
+    /// The longest away session of a license gives way to a new one; false if there is none.
+    fn make_room(&mut self, license_id: &str) -> bool {
+        let away = |place: &&mut Place| place.view.license_id == license_id && place.is_away();
+        let Some(oldest) = self.places.values_mut().filter(away).min_by_key(|place| place.away_since) else {
+            return false;
+        };
+        oldest.leave_for(Error::SessionLimit { limit: 0 });
+        self.uncount(license_id);
+        true
+    }
+
+    /// Beyond the limit the longest away sessions go; when none is left, audio that is kept for clients.
+    fn spare_memory(&mut self) {
+        let mut held: usize = self.places.values().map(|place| place.memory.load(Ordering::Relaxed)).sum();
+        while held > self.memory_limit {
+            let away = self.places.values_mut().filter(|place| place.is_away());
+            let Some(oldest) = away.min_by_key(|place| place.away_since) else {
+                return self.tell_where(|_| true, &Control::SpareMemory);
+            };
+            held = held.saturating_sub(oldest.memory.load(Ordering::Relaxed));
+            let license_id = oldest.view.license_id.clone();
+            oldest.leave_for(Error::Overloaded);
+            self.uncount(&license_id);
         }
     }
 
@@ -271,65 +409,5 @@ impl RosterActor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-
-    struct Listener(tokio::sync::mpsc::UnboundedSender<Control>);
-
-    impl Actor for Listener {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Control> for Listener {
-        type Result = ();
-
-        fn handle(&mut self, control: Control, _: &mut Context<Self>) {
-            self.0.send(control).unwrap();
-        }
-    }
-
-    fn view() -> SessionView {
-        SessionView {
-            id: crate::ids::session(),
-            license_id: "lic_1".into(),
-            key_id: None,
-            model: "m".into(),
-            started_at: crate::clock::now(),
-        }
-    }
-
-    fn roster() -> Roster {
-        Roster::start(10, Metrics::new("test").unwrap())
-    }
-
-    #[test]
-    fn who_leaves_while_being_admitted_leaves_no_place_behind() {
-        actix::System::new().block_on(async {
-            let roster = roster();
-            let mut leaving = Box::pin(roster.admit(view(), Some(1)));
-            assert!((&mut leaving).now_or_never().is_none(), "the answer takes a turn of the actor");
-            assert_eq!(roster.sessions().await.len(), 1);
-            drop(leaving);
-            assert_eq!(roster.sessions().await, []);
-            let seat = roster.admit(view(), Some(1)).await;
-            assert!(seat.is_ok());
-            assert!(matches!(roster.admit(view(), Some(1)).await, Err(Error::SessionLimit { limit: 1 })));
-            assert_eq!(roster.sessions().await.len(), 1, "a refused session takes nobody's place away");
-        });
-    }
-
-    #[test]
-    fn every_word_said_before_the_link_is_there_arrives() {
-        actix::System::new().block_on(async {
-            let roster = roster();
-            let seat = roster.admit(view(), None).await.unwrap();
-            roster.end_license("lic_1", Error::LicenseSuspended);
-            roster.license_changed("lic_1", None);
-            let (words, mut heard) = tokio::sync::mpsc::unbounded_channel();
-            seat.attach(Listener(words).start().recipient());
-            assert!(matches!(heard.recv().await, Some(Control::End(Error::LicenseSuspended))));
-            assert!(matches!(heard.recv().await, Some(Control::ExpiresAt(None))));
-        });
-    }
-}
+#[path = "roster_tests.rs"]
+mod tests;

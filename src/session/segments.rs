@@ -36,6 +36,14 @@ struct Segment {
 }
 
 impl Segment {
+    fn rerun(&self) -> Rerun {
+        Rerun {
+            start_ms: self.start_ms,
+            source_done: self.source_done || self.known.source_done,
+            translation_done: self.translation_done || self.known.translation_done,
+        }
+    }
+
     fn answered(&self, transcribes: bool, now: Instant) -> bool {
         let Some((_, stopped)) = self.stopped else { return false };
         match self.response_done {
@@ -179,6 +187,22 @@ impl Segments {
         self.open.iter().any(|segment| segment.stopped.is_none())
     }
 
+    /// Since when somebody speaks.
+    #[must_use]
+    pub fn speaking_since_ms(&self) -> Option<u64> {
+        self.open.iter().find(|segment| segment.stopped.is_none()).map(|segment| segment.start_ms)
+    }
+
+    /// Gives up the stretches that begin at this time or later: the items and responses of theirs, and what the client
+    /// has of them.
+    pub fn give_up_from(&mut self, at_ms: u64) -> (Vec<String>, Vec<Rerun>) {
+        let first = self.open.iter().position(|segment| segment.start_ms >= at_ms).unwrap_or(self.open.len());
+        let given_up: Vec<Segment> = self.open.drain(first..).collect();
+        let reruns = given_up.iter().map(Segment::rerun).collect();
+        let names = given_up.into_iter().flat_map(|segment| std::iter::once(segment.item).chain(segment.response));
+        (names.collect(), reruns)
+    }
+
     /// Something is left to be answered for.
     #[must_use]
     pub fn unanswered(&self) -> bool {
@@ -188,12 +212,7 @@ impl Segments {
     /// What a new leg hears again and the client has in part.
     #[must_use]
     pub fn reruns(&self) -> Vec<Rerun> {
-        let rerun = |segment: &Segment| Rerun {
-            start_ms: segment.start_ms,
-            source_done: segment.source_done || segment.known.source_done,
-            translation_done: segment.translation_done || segment.known.translation_done,
-        };
-        let open = self.open.iter().map(rerun).chain(self.reruns.iter().copied());
+        let open = self.open.iter().map(Segment::rerun).chain(self.reruns.iter().copied());
         open.filter(|rerun| rerun.source_done || rerun.translation_done).collect()
     }
 }
@@ -246,7 +265,7 @@ mod tests {
         }
         segments.response_done("s", now);
         segments.settle(now);
-        assert_eq!(segments.finished_ms(0), 1_000, "heard again from there");
+        assert_eq!(segments.finished_ms(0), 0, "heard again from before it");
         segments.response_done("r", now);
         segments.settle(now);
         assert_eq!(segments.finished_ms(0), 4_000);

@@ -43,7 +43,7 @@ pub enum Event {
 }
 
 /// Something to be done, in order.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Action {
     /// Forward to the provider, on the leg of this number, and count so many samples as forwarded.
     ToUpstream(u32, Frame, u64),

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::sides::{Pressure, Side};
 use super::rules::Rules;
+use super::sides::{Pressure, Side};
 use crate::wire::audio;
 
 /// Speech upstream for so long without any event back means a silent provider.

@@ -98,7 +98,9 @@ impl Wires {
         let _closing = wire.sink.write(Message::Close(Some(CloseCode::Normal.into())));
         wire.sink.close();
         let writing = wire.sink.handle();
-        ctx.run_later(GOODBYE, move |_, ctx| drop(ctx.cancel_future(writing)));
+        ctx.run_later(GOODBYE, move |_, ctx| {
+            ctx.cancel_future(writing);
+        });
         // What it never took must not hold the customer up.
         self.uplink.give(wire.owed.take());
     }

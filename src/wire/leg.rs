@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn times_move_and_nothing_else_does() {
-        let event = r#"{"event_id":"e", "type":"input_audio_buffer.speech_started","audio_start_ms": 40,"item_id":"i"}"#;
+        let event =
+            r#"{"event_id":"e", "type":"input_audio_buffer.speech_started","audio_start_ms": 40,"item_id":"i"}"#;
         assert_eq!(
             later(event, 1_000).unwrap(),
             r#"{"event_id":"e", "type":"input_audio_buffer.speech_started","audio_start_ms":1040,"item_id":"i"}"#

@@ -197,8 +197,7 @@ pub fn upstream_event(text: &str) -> UpstreamEvent {
         let ids = members.objects("response").flat_map(|response| response.strings("id").last());
         ids.last().unwrap_or_default().into_owned()
     };
-    let session =
-        || members.objects("session").fold(Settings::default(), |known, session| settings(known, &session));
+    let session = || members.objects("session").fold(Settings::default(), |known, session| settings(known, &session));
     match kind.as_ref() {
         "input_audio_buffer.speech_started" => UpstreamEvent::SpeechStarted(speech("audio_start_ms")),
         "input_audio_buffer.speech_stopped" => UpstreamEvent::SpeechStopped(speech("audio_end_ms")),
@@ -206,9 +205,7 @@ pub fn upstream_event(text: &str) -> UpstreamEvent {
         "conversation.item.input_audio_transcription.completed"
         | "conversation.item.input_audio_transcription.failed" => UpstreamEvent::SourceDone(named("item_id")),
         "response.created" => UpstreamEvent::ResponseCreated(response()),
-        "response.text.done" | "response.audio_transcript.done" => {
-            UpstreamEvent::TranslationDone(named("response_id"))
-        }
+        "response.text.done" | "response.audio_transcript.done" => UpstreamEvent::TranslationDone(named("response_id")),
         "response.done" => {
             let usage = members.objects("response").filter_map(|response| response.all("usage").last()).last();
             let usage = usage.and_then(|usage| serde_json::from_str(usage).ok());

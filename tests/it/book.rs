@@ -89,6 +89,8 @@ impl World {
             key_id: None,
             model: "m".into(),
             started_at: clock::now(),
+            resume_hash: None,
+            max_sessions: None,
         };
         self.book.open(opening, tally.clone());
         self.tallies.insert(session_id, tally);
@@ -322,6 +324,8 @@ fn an_account_is_settled_though_nobody_waits_for_it() {
             key_id: None,
             model: "m".into(),
             started_at: clock::now(),
+            resume_hash: None,
+            max_sessions: None,
         };
         let lease = quota.open(opening).await.unwrap();
         drop(lease.settle("gone"));
