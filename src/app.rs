@@ -2,15 +2,18 @@
 //! The only file that knows everyone.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
+use actix_web::rt::task::JoinHandle;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
 use jiff::SignedDuration;
+use tokio::sync::Notify;
 
 use crate::api::answer;
 use crate::api::health::Probe;
@@ -25,10 +28,13 @@ use crate::quota::heartbeat;
 use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
 use crate::session::roster::Roster;
+use crate::session::rounds::Rounds;
 use crate::session::socket::ClientSocket;
 use crate::signer::Signer;
+use crate::store::announcements::{self, Listener};
 use crate::store::connection::{Location, Store};
 use crate::store::migrate;
+use crate::store::residence::Residence;
 use crate::upstream::dashscope::Dashscope;
 
 /// Left of the drain's deadline for connections that are not sessions.
@@ -41,7 +47,46 @@ pub struct Running {
     address: SocketAddr,
     servers: Vec<ServerHandle>,
     gateway: Gateway,
-    heartbeat: actix_web::rt::task::JoinHandle<()>,
+    presence: Presence,
+}
+
+/// What makes this process one of the instances on a store, while it lives.
+struct Presence {
+    tasks: Vec<JoinHandle<()>>,
+    store: Store,
+    instance: Instance,
+    _residence: Option<Residence>,
+    _listener: Option<Listener>,
+}
+
+impl Presence {
+    fn begin(
+        gateway: &Gateway,
+        ledger: Store,
+        instance: Instance,
+        (location, residence): (&Location, Option<Residence>),
+    ) -> Result<Self, Error> {
+        let announced = Arc::new(Notify::new());
+        let wake = announced.clone();
+        let listener = announcements::listen(location, move || wake.notify_one())?;
+        let rounds = Rounds::new(gateway.store.clone(), gateway.roster.clone(), instance.id.clone());
+        let tasks = vec![
+            actix_web::rt::spawn(rounds.make(announced)),
+            actix_web::rt::spawn(heartbeat::keep(ledger.clone(), instance.clone())),
+        ];
+        Ok(Self { tasks, store: ledger, instance, _residence: residence, _listener: listener })
+    }
+
+    /// Goes away: with nothing left behind, others need not look after it.
+    async fn end(self, settled: bool) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if settled {
+            let forgotten = self.store.run(move |connection| heartbeat::end(connection, &self.instance));
+            if let Err(error) = forgotten.await {
+                log::warn!("this instance could not sign off: {}", error.cause().unwrap_or_default());
+            }
+        }
+    }
 }
 
 /// Starts a gateway in the current actix system.
@@ -54,9 +99,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let location = Location::parse(config.store.url.expose())?;
     let instance = Instance { id: ids::instance(), resume_window: resume_window(&config) };
-    let starting = instance.clone();
-    let opened = actix_web::web::block(move || open_store(location, &starting)).await.map_err(Error::internal)??;
-    let (store, ledger) = opened;
+    let (starting, data_dir, place) = (instance.clone(), config.store.data_dir.clone(), location.clone());
+    let opened = actix_web::web::block(move || open_store(place, &data_dir, &starting)).await;
+    let (store, ledger, residence) = opened.map_err(Error::internal)??;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
     let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
     let secret_key: &Secret = config.secrets.secret_key.as_ref().ok_or_else(missing)?;
@@ -70,7 +115,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         config: Arc::new(config),
         going_away: Arc::new(AtomicBool::new(false)),
     };
-    let heartbeat = actix_web::rt::spawn(heartbeat::keep(ledger, instance));
+    let presence = Presence::begin(&gateway, ledger, instance, (&location, residence))?;
     let settings = &gateway.config.server;
     let separate = settings.admin_listen.clone();
     let door = if separate.is_some() { Door::Public } else { Door::Both };
@@ -89,7 +134,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    Ok(Running { address, servers, gateway, heartbeat })
+    Ok(Running { address, servers, gateway, presence })
 }
 
 fn resume_window(config: &Config) -> SignedDuration {
@@ -97,15 +142,27 @@ fn resume_window(config: &Config) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(config.realtime.resume_window_seconds).map_or(MOST, |set| set.min(MOST)))
 }
 
-/// The store, and the keeper's own way into it: logins can't keep usage from being written.
-fn open_store(location: Location, instance: &Instance) -> Result<(Store, Store), Error> {
-    const KEEPERS: u32 = 2;
+/// The store, the keeper's own way into it (logins can't keep usage from being written), and DATA_DIR.
+fn open_store(
+    location: Location,
+    data_dir: &Path,
+    instance: &Instance,
+) -> Result<(Store, Store, Option<Residence>), Error> {
+    const KEEPERS: u32 = 3;
     let store = Store::open(location.clone())?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
-    store.run_blocking(|connection| heartbeat::begin(connection, instance, None))?;
-    Ok((store, Store::open_with(location, KEEPERS)?))
+    let mut residence = Residence::claim(data_dir).unwrap_or_else(|error| {
+        log::warn!("after a crash sessions are settled some seconds later: {}", error.cause().unwrap_or_default());
+        None
+    });
+    let predecessor = residence.as_mut().and_then(|residence| residence.predecessor.take());
+    store.run_blocking(|connection| heartbeat::begin(connection, instance, predecessor))?;
+    if let Some(residence) = &mut residence {
+        residence.enter(&instance.id)?;
+    }
+    Ok((store, Store::open_with(location, KEEPERS)?, residence))
 }
 
 fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
@@ -176,11 +233,11 @@ impl Running {
         while gateway.quota.open_accounts() > 0 && Instant::now() < last_call {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.heartbeat.abort();
         let unsettled = gateway.quota.open_accounts();
         if unsettled > 0 {
             log::error!("{unsettled} sessions' last usage could not be written");
         }
+        self.presence.end(unsettled == 0).await;
         unsettled == 0
     }
 }

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod licenses;
 pub mod migrate;
 pub mod page;
+pub mod residence;
 pub mod schema;
 pub mod tickets;
 pub mod usage_report;
