@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::license;
-use crate::quota::book::Opening;
+use crate::quota::batch::Opening;
 use crate::session::client::ClientSession;
 use crate::session::customer::Identity;
 use crate::session::flow::Delivered;

@@ -15,6 +15,7 @@ pub mod redial;
 pub mod relay;
 pub mod replay;
 pub mod roster;
+pub mod rounds;
 pub mod rules;
 pub mod script;
 pub mod segments;

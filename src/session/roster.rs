@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient};
@@ -48,11 +48,14 @@ const MEMORY_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Roster {
     actor: Addr<RosterActor>,
+    seats: Arc<AtomicU64>,
 }
 
 /// A session's place on the roster, given back when dropped.
 pub struct Seat {
     session_id: String,
+    /// Tells it from the seat that the session had here before it was elsewhere.
+    number: u64,
     memory: Arc<AtomicUsize>,
     roster: Roster,
 }
@@ -80,18 +83,20 @@ impl Roster {
             by_license: HashMap::new(),
             by_hash: HashMap::new(),
         };
-        Self { actor: actor.start() }
+        Self { actor: actor.start(), seats: Arc::default() }
     }
 
-    /// Gives a new session a place.
+    /// Gives a session a place. Whoever has it here from before is told that it is gone.
     ///
     /// # Errors
-    /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` at the license's `max_sessions`.
+    /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` when the license's `max_sessions` are all here with
+    /// their clients: others, and those that give way, are known to the ledger alone.
     pub async fn admit(&self, view: SessionView, max_sessions: Option<u64>) -> Result<Seat, Error> {
         // The seat is there before the answer: who leaves while it is on its way gives the place back.
+        let number = self.seats.fetch_add(1, Ordering::Relaxed);
         let memory = Arc::new(AtomicUsize::new(0));
-        let seat = Seat { session_id: view.id.clone(), memory: memory.clone(), roster: self.clone() };
-        self.actor.send(Admit { view, max_sessions, memory }).await.map_err(Error::internal)??;
+        let seat = Seat { session_id: view.id.clone(), number, memory: memory.clone(), roster: self.clone() };
+        self.actor.send(Admit { view, number, max_sessions, memory }).await.map_err(Error::internal)??;
         Ok(seat)
     }
 
@@ -108,6 +113,11 @@ impl Roster {
     /// Tells a license's sessions when it ends now.
     pub fn license_changed(&self, license_id: &str, expires_at: Option<Timestamp>) {
         self.tell(Command::ExpiresAt(license_id.to_owned(), expires_at));
+    }
+
+    /// Says something to one session, if it is live here.
+    pub fn tell_session(&self, session_id: &str, control: Control) {
+        self.tell(Command::Tell(session_id.to_owned(), control));
     }
 
     /// Ends one session; false if it isn't live here.
@@ -145,7 +155,7 @@ impl Seat {
 
     /// Says where words for this session go; what was said meanwhile is passed on at once.
     pub fn attach(&self, link: Recipient<Control>) {
-        self.roster.tell(Command::Attach(self.session_id.clone(), link));
+        self.roster.tell(Command::Attach(self.session_id.clone(), self.number, link));
     }
 
     /// The session can be taken up by who has the token of this hash.
@@ -153,7 +163,7 @@ impl Seat {
         self.roster.tell(Command::TakeUps(self.session_id.clone(), resume_hash, link));
     }
 
-    /// The session's client is away, or back.
+    /// The session's client left, or came back.
     pub fn set_away(&self, away: bool) {
         self.roster.tell(Command::Away(self.session_id.clone(), away.then(Instant::now)));
     }
@@ -166,7 +176,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.roster.tell(Command::Leave(std::mem::take(&mut self.session_id)));
+        self.roster.tell(Command::Leave(std::mem::take(&mut self.session_id), self.number));
     }
 }
 
@@ -177,6 +187,7 @@ pub struct RosterActor {
     metrics: Metrics,
     draining: Option<Instant>,
     places: HashMap<String, Place>,
+    /// Sessions with a client.
     by_license: HashMap<String, u64>,
     /// Sessions by the hash of the token that takes them up.
     by_hash: HashMap<String, String>,
@@ -184,27 +195,18 @@ pub struct RosterActor {
 
 struct Place {
     view: SessionView,
-    link: Option<Recipient<Control>>,
-    take_up: Option<(String, Recipient<TakeUp>)>,
-    /// Its client is away since then.
+    /// Its seat's.
+    number: u64,
+    /// Its client is not there since then: it doesn't count towards `max_sessions` here.
     away_since: Option<Instant>,
-    /// It was told to end to make room, and doesn't count any more.
-    leaving: bool,
+    take_up: Option<(String, Recipient<TakeUp>)>,
     memory: Arc<AtomicUsize>,
+    link: Option<Recipient<Control>>,
     /// Said before the link was there, in order.
     unsaid: Vec<Control>,
 }
 
 impl Place {
-    fn is_away(&self) -> bool {
-        self.away_since.is_some() && !self.leaving
-    }
-
-    fn leave_for(&mut self, why: Error) {
-        self.leaving = true;
-        self.tell(Control::End(why));
-    }
-
     #[expect(clippy::disallowed_methods, reason = "a word of the operator must arrive, and is rare")]
     fn tell(&mut self, control: Control) {
         match &self.link {
@@ -226,6 +228,7 @@ impl Actor for RosterActor {
 #[rtype(result = "Result<(), Error>")]
 struct Admit {
     view: SessionView,
+    number: u64,
     max_sessions: Option<u64>,
     memory: Arc<AtomicUsize>,
 }
@@ -245,10 +248,11 @@ struct List;
 #[derive(Message)]
 #[rtype(result = "()")]
 enum Command {
-    Attach(String, Recipient<Control>),
+    Attach(String, u64, Recipient<Control>),
+    Leave(String, u64),
     TakeUps(String, String, Recipient<TakeUp>),
     Away(String, Option<Instant>),
-    Leave(String),
+    Tell(String, Control),
     EndLicense(String, Error),
     EndKey(String, Error),
     ExpiresAt(String, Option<Timestamp>),
@@ -258,22 +262,22 @@ enum Command {
 impl Handler<Admit> for RosterActor {
     type Result = Result<(), Error>;
 
-    fn handle(&mut self, Admit { view, max_sessions, memory }: Admit, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Admit { view, number, max_sessions, memory }: Admit, _: &mut Context<Self>) -> Self::Result {
         if self.draining.is_some() {
             return Err(Error::Draining);
         }
+        if let Some(mut before) = self.leave(&view.id) {
+            before.tell(Control::End(Error::SessionGone));
+        }
         let held = self.by_license.get(&view.license_id).copied().unwrap_or(0);
-        if let Some(limit) = max_sessions.filter(|limit| held >= *limit)
-            && !self.make_room(&view.license_id)
-        {
+        if let Some(limit) = max_sessions.filter(|limit| held >= *limit) {
             return Err(Error::SessionLimit { limit });
         }
         if self.places.len() >= self.capacity {
             return Err(Error::Overloaded);
         }
         *self.by_license.entry(view.license_id.clone()).or_default() += 1;
-        let place =
-            Place { view, link: None, take_up: None, away_since: None, leaving: false, memory, unsaid: Vec::new() };
+        let place = Place { view, number, away_since: None, take_up: None, memory, link: None, unsaid: Vec::new() };
         self.places.insert(place.view.id.clone(), place);
         self.metrics.sessions_started.inc();
         self.metrics.sessions_live.inc();
@@ -295,7 +299,7 @@ impl Handler<Find> for RosterActor {
 
     fn handle(&mut self, Find(hash): Find, _: &mut Context<Self>) -> Self::Result {
         let place = self.by_hash.get(&hash).and_then(|session_id| self.places.get(session_id));
-        let found = place.filter(|place| !place.leaving).and_then(|place| {
+        let found = place.and_then(|place| {
             let (_, link) = place.take_up.as_ref()?;
             Some(Found { view: place.view.clone(), link: link.clone() })
         });
@@ -318,19 +322,28 @@ impl Handler<Command> for RosterActor {
 
     fn handle(&mut self, command: Command, _: &mut Context<Self>) {
         match command {
-            Command::Attach(session_id, link) => self.attach(&session_id, link),
+            Command::Attach(session_id, number, link) => {
+                if self.has(&session_id, number) {
+                    self.attach(&session_id, link);
+                }
+            }
+            Command::Leave(session_id, number) => {
+                if self.has(&session_id, number) {
+                    self.leave(&session_id);
+                }
+            }
             Command::TakeUps(session_id, hash, link) => {
                 if let Some(place) = self.places.get_mut(&session_id) {
                     place.take_up = Some((hash.clone(), link));
                     self.by_hash.insert(hash, session_id);
                 }
             }
-            Command::Away(session_id, since) => {
+            Command::Away(session_id, since) => self.set_away(&session_id, since),
+            Command::Tell(session_id, control) => {
                 if let Some(place) = self.places.get_mut(&session_id) {
-                    place.away_since = since;
+                    place.tell(control);
                 }
             }
-            Command::Leave(session_id) => self.leave(&session_id),
             Command::EndLicense(license_id, why) => {
                 self.tell_where(|view| view.license_id == license_id, &Control::End(why));
             }
@@ -355,14 +368,52 @@ impl RosterActor {
         std::mem::take(&mut place.unsaid).into_iter().for_each(|control| place.tell(control));
     }
 
-    fn leave(&mut self, session_id: &str) {
-        let Some(place) = self.places.remove(session_id) else { return };
+    fn has(&self, session_id: &str, number: u64) -> bool {
+        self.places.get(session_id).is_some_and(|place| place.number == number)
+    }
+
+    fn leave(&mut self, session_id: &str) -> Option<Place> {
+        let place = self.places.remove(session_id)?;
         self.metrics.sessions_live.dec();
         if let Some((hash, _)) = &place.take_up {
             self.by_hash.remove(hash);
         }
-        if !place.leaving {
+        if place.away_since.is_none() {
             self.uncount(&place.view.license_id);
+        }
+        Some(place)
+    }
+
+    fn set_away(&mut self, session_id: &str, since: Option<Instant>) {
+        let changed = |place: &&mut Place| place.away_since.is_some() != since.is_some();
+        let Some(place) = self.places.get_mut(session_id).filter(changed) else { return };
+        place.away_since = since;
+        let license_id = place.view.license_id.clone();
+        if since.is_some() {
+            self.uncount(&license_id);
+        } else {
+            *self.by_license.entry(license_id).or_default() += 1;
+        }
+    }
+
+    /// Beyond the limit the longest away sessions go; when none is left, audio that is kept for clients.
+    fn spare_memory(&mut self) {
+        let size = |place: &Place| place.memory.load(Ordering::Relaxed);
+        let mut held: usize = self.places.values().map(size).sum();
+        if held <= self.memory_limit {
+            return;
+        }
+        let mut away: Vec<&mut Place> = self.places.values_mut().filter(|place| place.away_since.is_some()).collect();
+        away.sort_by_key(|place| place.away_since);
+        for place in away {
+            if held <= self.memory_limit {
+                return;
+            }
+            held -= size(place).min(held);
+            place.tell(Control::End(Error::SessionGone));
+        }
+        if held > self.memory_limit {
+            self.tell_where(|_| true, &Control::SpareMemory);
         }
     }
 
@@ -372,32 +423,6 @@ impl RosterActor {
             if *held == 0 {
                 self.by_license.remove(license_id);
             }
-        }
-    }
-
-    /// The longest away session of a license gives way to a new one; false if there is none.
-    fn make_room(&mut self, license_id: &str) -> bool {
-        let away = |place: &&mut Place| place.view.license_id == license_id && place.is_away();
-        let Some(oldest) = self.places.values_mut().filter(away).min_by_key(|place| place.away_since) else {
-            return false;
-        };
-        oldest.leave_for(Error::SessionLimit { limit: 0 });
-        self.uncount(license_id);
-        true
-    }
-
-    /// Beyond the limit the longest away sessions go; when none is left, audio that is kept for clients.
-    fn spare_memory(&mut self) {
-        let mut held: usize = self.places.values().map(|place| place.memory.load(Ordering::Relaxed)).sum();
-        while held > self.memory_limit {
-            let away = self.places.values_mut().filter(|place| place.is_away());
-            let Some(oldest) = away.min_by_key(|place| place.away_since) else {
-                return self.tell_where(|_| true, &Control::SpareMemory);
-            };
-            held = held.saturating_sub(oldest.memory.load(Ordering::Relaxed));
-            let license_id = oldest.view.license_id.clone();
-            oldest.leave_for(Error::Overloaded);
-            self.uncount(&license_id);
         }
     }
 

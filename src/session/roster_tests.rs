@@ -1,4 +1,4 @@
-//! Places, words said before the link is there, who gives way.
+//! Who has a place, and who hears what.
 
 use super::*;
 use futures_util::FutureExt;
@@ -44,6 +44,40 @@ fn who_leaves_while_being_admitted_leaves_no_place_behind() {
         assert!(seat.is_ok());
         assert!(matches!(roster.admit(view(), Some(1)).await, Err(Error::SessionLimit { limit: 1 })));
         assert_eq!(roster.sessions().await.len(), 1, "a refused session takes nobody's place away");
+    });
+}
+
+#[test]
+fn who_comes_back_has_another_seat() {
+    actix::System::new().block_on(async {
+        let (roster, view) = (roster(), view());
+        let (words, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let first = roster.admit(view.clone(), Some(1)).await.unwrap();
+        first.attach(Listener(words).start().recipient());
+        let second = roster.admit(view.clone(), Some(1)).await.unwrap();
+        assert!(matches!(heard.recv().await, Some(Control::End(Error::SessionGone))));
+        drop(first);
+        assert_eq!(roster.sessions().await, [view]);
+        drop(second);
+        assert_eq!(roster.sessions().await, []);
+    });
+}
+
+#[test]
+fn who_is_away_gives_way() {
+    actix::System::new().block_on(async {
+        let roster = roster();
+        let first = roster.admit(view(), Some(1)).await.unwrap();
+        first.set_away(true);
+        first.set_away(true);
+        let second = roster.admit(view(), Some(1)).await.unwrap();
+        assert!(roster.admit(view(), Some(1)).await.is_err());
+        first.set_away(false);
+        drop(second);
+        assert!(roster.admit(view(), Some(1)).await.is_err());
+        first.set_away(true);
+        drop(first);
+        assert!(roster.admit(view(), Some(1)).await.is_ok());
     });
 }
 
