@@ -62,7 +62,7 @@ struct World {
     luck: Luck,
     relay: Relay,
     now: Instant,
-    legs: BTreeMap<u32, (Session, VecDeque<String>)>,
+    legs: BTreeMap<u32, (Session, VecDeque<String>, Instant)>,
     dials: Vec<u32>,
     client: Client,
     speech: Vec<bool>,
@@ -72,7 +72,6 @@ struct World {
     settings: Option<String>,
     ended: Option<String>,
     heard: u64,
-    last_death: Instant,
     young: u32,
     /// A tenth of a second of silence, and of speech.
     frames_said: [Frame; 2],
@@ -122,7 +121,6 @@ impl World {
             settings: None,
             ended: None,
             heard: 0,
-            last_death: now,
             young: 0,
             frames_said: [0, 8_000].map(|amplitude| Frame::Text(append(100, amplitude).into())),
         };
@@ -136,7 +134,7 @@ impl World {
         let mut out = Vec::new();
         let model = "qwen3.5-livetranslate-flash-realtime";
         let session = Session::open(Dialect::G1ThreeFive, model, &Tuning::default(), &mut out);
-        self.legs.insert(number, (session, texts(out)));
+        self.legs.insert(number, (session, texts(out), self.now));
     }
 
     fn on(&mut self, event: Event) {
@@ -185,7 +183,7 @@ impl World {
 
     fn up(&mut self, leg: u32, frame: &Frame) {
         let Frame::Text(text) = frame else { panic!("{frame:?}") };
-        let Some((session, waiting)) = self.legs.get_mut(&leg) else { return };
+        let Some((session, waiting, _)) = self.legs.get_mut(&leg) else { return };
         let mut out = Vec::new();
         session.on_text(text, &mut out);
         waiting.extend(texts(out));
@@ -228,14 +226,12 @@ impl World {
 
     fn misfortune(&mut self) {
         // Two that die young are endured, three are not.
-        let old = self.now.duration_since(self.last_death) > Duration::from_secs(9);
-        let may = old || self.young < 2;
         if self.rng.random_bool(self.luck.legs_die)
-            && may
-            && let Some(leg) = self.legs.keys().copied().nth(self.rng.random_range(0..2))
+            && let Some((leg, opened)) =
+                self.legs.iter().map(|(leg, (_, _, opened))| (*leg, *opened)).nth(self.rng.random_range(0..2))
+            && (self.young == 0 || self.now.duration_since(opened) > Duration::from_secs(6))
         {
-            self.young = if old { 1 } else { self.young + 1 };
-            self.last_death = self.now;
+            self.young = u32::from(self.now.duration_since(opened) <= Duration::from_secs(6));
             self.legs.remove(&leg);
             self.on(Event::UpstreamGone(leg, None));
         }
@@ -266,7 +262,9 @@ impl World {
         for number in numbers {
             let count = self.rng.random_range(0..6);
             for _ in 0..count {
-                let Some(text) = self.legs.get_mut(&number).and_then(|(_, waiting)| waiting.pop_front()) else { break };
+                let Some(text) = self.legs.get_mut(&number).and_then(|(_, waiting, _)| waiting.pop_front()) else {
+                    break;
+                };
                 self.on(Event::Upstream(number, Frame::Text(text.into())));
             }
         }
