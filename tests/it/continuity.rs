@@ -298,7 +298,7 @@ fn a_leg_is_replaced_before_its_cap() {
 fn a_session_goes_on_at_another_instance() {
     actix_web::rt::System::new().block_on(async {
         let first = TestApp::start(Backend::Postgres, |_| {}).await;
-        let second = first.sibling().await;
+        let second = first.start_beside(|_| {}).await;
         let alice = first.licensee(60.0).await;
         let mut traveller = Traveller::start(&alice).await;
         traveller.speaks(10).await;
@@ -331,7 +331,7 @@ fn a_session_goes_on_at_another_instance() {
         traveller.call.hang_up().await;
         stopping.await.unwrap();
         second.settled().await;
-        let used = Customer::new(second.url(), &alice.license_id, &alice.token).audio_used().await;
+        let used = second.customer(&alice).audio_used().await;
         assert!((used - 5.1).abs() < 0.11, "{used}");
         second.stop().await;
     });
