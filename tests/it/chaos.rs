@@ -1,19 +1,26 @@
-//! The chaos bench's judge finds what was lost, doubled or made up, and its customer keeps the contract.
+//! The chaos bench's judge finds what was lost, doubled or made up, its customer keeps the contract, and its proxy
+//! breaks lines as it says.
 #![allow(dead_code, reason = "the bench uses the rest")]
 
 #[path = "../../benches/chaos/judge.rs"]
 mod judge;
+#[path = "../../benches/chaos/proxy.rs"]
+mod proxy;
 #[path = "../../benches/chaos/story.rs"]
 mod story;
 
+use std::io;
 use std::ops::Range;
 use std::time::Instant;
 
 use livetranslate::simulator::ledger::{Sent, SessionRecord as Leg};
 use livetranslate::simulator::numbered::{self, Run};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use judge::{Verdict, assign, judge};
+use proxy::{Mode, Proxy};
 use story::{Step, Story};
 
 const STREAM: u32 = 2;
@@ -177,4 +184,83 @@ fn the_customer_notes_breaches_of_the_contract() {
     let end = story.sentences().next().unwrap().end;
     let early = format!(r#"{{"type":"gateway.ack","samples":{end}}}"#);
     assert_eq!(told(&[session, &early]).0.breaches.len(), if end > 30_000 { 2 } else { 1 });
+}
+
+/// A proxy before a listener of ours.
+async fn door() -> (Proxy, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (Proxy::start(listener.local_addr().unwrap()).await.unwrap(), listener)
+}
+
+/// Both ends of a line through a proxy, with a word each way already passed.
+async fn line(proxy: &Proxy, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut near = TcpStream::connect(proxy.address()).await.unwrap();
+    let (mut far, peer) = listener.accept().await.unwrap();
+    pass(&mut near, &mut far).await;
+    pass(&mut far, &mut near).await;
+    assert_eq!(proxy.line_from(near.local_addr().unwrap()).unwrap().far, peer);
+    assert_eq!(proxy.line_seen_as(peer).unwrap().near, near.local_addr().unwrap());
+    (near, far)
+}
+
+async fn pass(from: &mut TcpStream, to: &mut TcpStream) {
+    let mut word = [0; 4];
+    from.write_all(b"word").await.unwrap();
+    to.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"word");
+}
+
+#[actix_web::test]
+async fn a_line_is_cut_or_reset_on_both_sides() {
+    for (mode, ends) in [(Mode::Cut, Ok(0)), (Mode::Reset, Err(io::ErrorKind::ConnectionReset))] {
+        let (proxy, listener) = door().await;
+        let (mut near, mut far) = line(&proxy, &listener).await;
+        proxy.lines()[0].set(mode);
+        for end in [&mut near, &mut far] {
+            assert_eq!(end.read(&mut [0; 4]).await.map_err(|error| error.kind()), ends);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_a_stall_held_passes_later_and_what_a_half_open_line_took_never_does() {
+    let (proxy, listener) = door().await;
+    let (mut near, mut far) = line(&proxy, &listener).await;
+    let here = proxy.line_from(near.local_addr().unwrap()).unwrap();
+    let mut word = [0; 4];
+    here.set(Mode::Stalled);
+    near.write_all(b"held").await.unwrap();
+    others_pass(&proxy, &listener).await;
+    assert_eq!(far.try_read(&mut word).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    here.set(Mode::Open);
+    far.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"held");
+    here.set(Mode::HalfOpen);
+    near.write_all(b"gone").await.unwrap();
+    near.shutdown().await.unwrap();
+    others_pass(&proxy, &listener).await;
+    assert_eq!(far.try_read(&mut word).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    here.set(Mode::Cut);
+    assert_eq!(far.read(&mut word).await.unwrap(), 0);
+}
+
+/// Gives the proxy's tasks time: others' words pass.
+async fn others_pass(proxy: &Proxy, listener: &TcpListener) {
+    for _ in 0..20 {
+        line(proxy, listener).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_door_that_is_shut_resets_newcomers_and_one_may_lead_elsewhere() {
+    let (proxy, listener) = door().await;
+    let (mut near, mut far) = line(&proxy, &listener).await;
+    proxy.set_door(Mode::Reset);
+    let mut refused = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(refused.read(&mut [0; 4]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    proxy.set_door(Mode::Open);
+    proxy.lead_to(elsewhere.local_addr().unwrap());
+    line(&proxy, &elsewhere).await;
+    pass(&mut near, &mut far).await;
 }
