@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::delivery::Delivery;
 use super::frames::Frame;
-use super::legs::Delivery;
 use super::replay::{Next, Replay};
 use super::sides::Pressure;
 use super::step::{Action, Step};
@@ -198,7 +198,7 @@ impl Customer {
         if step.lease.client_takes
             && self.there()
             && self.replay.sent() + 1 == self.replay.last()
-            && let Some(frame) = self.next()
+            && let Some(frame) = self.take_next()
         {
             return step.act(Action::ToClient(frame));
         }
@@ -208,11 +208,11 @@ impl Customer {
     }
 
     /// What his socket gets next, if it is there.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn take_next(&mut self) -> Option<Frame> {
         if !self.there() {
             return None;
         }
-        self.replay.next().map(|next| match next {
+        self.replay.take_next().map(|next| match next {
             Next::Frame(frame) => frame,
             Next::Gap(from_seq, to_seq) => Frame::Text(GatewayEvent::Gap { from_seq, to_seq }.frame()),
         })

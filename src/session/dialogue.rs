@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use bytestring::ByteString;
 
+use super::delivery::Kind;
 use super::frames::Frame;
-use super::legs::Kind;
 use super::meter::Meter;
 use super::rules::{Rules, find_model};
 use super::watch::Watch;
@@ -103,6 +103,8 @@ impl Dialogue {
                     kind = Kind::Finish;
                 } else if read.commit {
                     kind = Kind::Commit;
+                } else if read.beside_audio {
+                    kind = Kind::BesideAudio;
                 }
                 Ok(Read { kind, bytes: read.audio_bytes, rate: read.update.and_then(|update| update.sample_rate) })
             }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::delivery::Delivery;
 use super::frames::Frame;
-use super::legs::Delivery;
 use super::phase::Phase;
 use super::relay::Relay;
 use super::sides::{Pressure, Side};

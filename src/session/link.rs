@@ -3,20 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use actix::dev::SendError;
 use actix::io::WriteHandler;
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, StreamHandler, WrapFuture,
 };
 use actix_http::ws::ProtocolError;
 
+use super::client_end::ClientEnd;
+use super::control::Control;
 use super::flow::{DOWNLINK_LIMIT, Flow, UPLINK_LIMIT, charge, mailbox_capacity};
 use super::frames::{Frame, Incoming};
 use super::messages::{Down, Grip, Said, TakeUp, Up};
+use super::parts::Parts;
 use super::relay::Relay;
-use super::roster::{Control, Seat};
+use super::roster::Seat;
 use super::sides::{Pressure, Side};
-use super::socket::ClientSocket;
 use super::step::{Action, Event, LeaseView};
 use super::wires::{FromLeg, Wires};
 use crate::error::Error;
@@ -26,30 +27,8 @@ use crate::upstream::dashscope::{Dialer, Socket};
 
 /// Deadlines are looked at this often.
 const TICK: Duration = Duration::from_secs(1);
-/// The number of a session's first leg, and of its first socket.
+/// The number of a session's first leg.
 const FIRST: u32 = 1;
-
-/// What a session is made of once it is admitted and the provider has answered.
-pub struct Parts {
-    /// What it decides by.
-    pub relay: Relay,
-    /// Its place; given back when the session ends.
-    pub seat: Seat,
-    /// Its hold on the budgets.
-    pub lease: Lease,
-    /// The provider's first socket.
-    pub upstream: Socket,
-    /// Opens others.
-    pub dialer: Dialer,
-    /// The customer's, for the last resort.
-    pub client_socket: Option<ClientSocket>,
-    /// For how long a customer who takes nothing is waited for.
-    pub slow_after: Duration,
-    /// SHA-256 of the token that authorizes a resume, hex.
-    pub resume_hash: Option<String>,
-    /// Figures.
-    pub metrics: Metrics,
-}
 
 /// The provider's half of a session. Lives until its usage is settled.
 pub struct UpstreamLink {
@@ -61,22 +40,9 @@ pub struct UpstreamLink {
     upstream: Option<Socket>,
     dialer: Dialer,
     wires: Wires,
-    client: Option<Recipient<Down>>,
-    client_socket: Option<ClientSocket>,
-    /// The number of the socket that is heard.
-    socket: u32,
-    /// The socket that is about to come.
-    arriving: Option<Arriving>,
-    sockets: u32,
-    /// For how long a customer who takes nothing is waited for.
-    slow_after: Duration,
-    /// When the customer was told to go.
-    told_to_go: Option<Instant>,
-    /// Said when all that waits for the customer is sent.
-    farewell: Option<(u16, String)>,
+    client: ClientEnd,
     /// The usage is written: only the customer is waited for.
     settled: bool,
-    downlink: Flow,
     uplink: Flow,
     /// Somebody waits for the downlink to open.
     awaiting_room: bool,
@@ -85,23 +51,16 @@ pub struct UpstreamLink {
     metrics: Metrics,
 }
 
-struct Arriving {
-    socket: u32,
-    last_seq: u64,
-    downlink: Flow,
-    client_socket: Option<ClientSocket>,
-}
-
 impl UpstreamLink {
     /// Starts the link on this thread; it reads nothing until a customer's socket is attached.
     #[must_use]
     pub fn start_with(parts: Parts) -> Grip {
-        let (uplink, downlink) = (Flow::new(UPLINK_LIMIT), Flow::new(DOWNLINK_LIMIT));
-        let flows = (uplink.clone(), downlink.clone());
+        let uplink = Flow::new(UPLINK_LIMIT);
+        let mut client = ClientEnd::new(parts.slow_after);
+        let (socket, downlink) = client.expect(0, parts.client_socket);
+        let way_up = uplink.clone();
         let address: Addr<Self> = Self::create(|ctx| {
             ctx.set_mailbox_capacity(mailbox_capacity(UPLINK_LIMIT));
-            let arriving =
-                Arriving { socket: FIRST, last_seq: 0, downlink: downlink.clone(), client_socket: parts.client_socket };
             Self {
                 session_id: parts.seat.session_id().to_owned(),
                 relay: parts.relay,
@@ -110,16 +69,8 @@ impl UpstreamLink {
                 upstream: Some(parts.upstream),
                 dialer: parts.dialer,
                 wires: Wires::new(uplink.clone()),
-                client: None,
-                client_socket: None,
-                socket: FIRST,
-                arriving: Some(arriving),
-                sockets: FIRST,
-                slow_after: parts.slow_after,
-                told_to_go: None,
-                farewell: None,
+                client,
                 settled: false,
-                downlink,
                 uplink,
                 awaiting_room: false,
                 resume_hash: parts.resume_hash,
@@ -127,7 +78,7 @@ impl UpstreamLink {
                 metrics: parts.metrics,
             }
         });
-        Grip { socket: FIRST, link: address.recipient(), uplink: flows.0, downlink: flows.1 }
+        Grip { socket, link: address.recipient(), uplink: way_up, downlink }
     }
 
     fn on(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -137,7 +88,7 @@ impl UpstreamLink {
             forwarded: lease.map_or(0, Lease::forwarded),
             used_up: lease.is_some_and(Lease::used_up),
             acknowledged: lease.map_or(0, |lease| lease.acknowledged().samples),
-            client_takes: self.downlink.is_open(),
+            client_takes: self.client.downlink().is_open(),
         };
         let mut actions = std::mem::take(&mut self.actions);
         self.relay.on(event, view, Instant::now(), &mut actions);
@@ -145,7 +96,7 @@ impl UpstreamLink {
             self.act(action, ctx);
         }
         self.actions = actions;
-        if self.relay.client_waits() || self.farewell.is_some() {
+        if self.relay.client_waits() || self.client.has_farewell() {
             self.pump(ctx);
         }
     }
@@ -171,15 +122,14 @@ impl UpstreamLink {
                 }
             }
             Action::Ping(Side::Upstream) => self.wires.ping(),
-            Action::Ping(Side::Client) => self.tell(Down::Ping(self.relay.ping())),
+            Action::Ping(Side::Client) => self.client.tell(Down::Ping(self.relay.ping())),
             Action::CloseClient(code, reason) => {
-                self.told_to_go.get_or_insert_with(Instant::now);
-                self.farewell = Some((code, reason));
+                self.client.see_off(code, reason);
                 if !self.relay.client_waits() {
-                    self.say_farewell();
+                    self.client.say_farewell();
                 }
             }
-            Action::CutClient => self.cut_client(),
+            Action::CutClient => self.client.cut(),
             Action::LeaveSeat => self.seat = None,
             Action::Finish(reason) => self.finish(reason, ctx),
             Action::Release(reason) => self.release(reason, ctx),
@@ -211,44 +161,25 @@ impl UpstreamLink {
         }
     }
 
-    /// The flow keeps the mailbox from filling up; should it ever, the session ends rather than lose an event.
     fn send_down(&self, frame: Frame, ctx: &mut Context<Self>) {
-        let Some(client) = &self.client else { return };
-        let charge = charge(frame.len());
-        self.downlink.take(charge);
-        let Err(refused) = client.try_send(Down::Frame(frame)) else { return };
-        self.downlink.give(charge);
-        if let SendError::Full(_) = refused {
-            ctx.notify(Control::End(Error::internal("the customer's mailbox was full")));
+        if let Err(error) = self.client.send(frame) {
+            ctx.notify(Control::End(error));
         }
     }
 
     /// Sends what waits for a resumable customer, as far as his socket takes it.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        while self.client.is_some() && self.downlink.is_open() {
+        while self.client.is_there() && self.client.downlink().is_open() {
             let Some(frame) = self.relay.next_for_client() else {
-                return self.say_farewell();
+                return self.client.say_farewell();
             };
             self.send_down(frame, ctx);
         }
-        if self.client.is_some() && !std::mem::replace(&mut self.awaiting_room, true) {
-            ctx.spawn(self.downlink.opened().into_actor(self).map(|(), link, ctx| {
+        if self.client.is_there() && !std::mem::replace(&mut self.awaiting_room, true) {
+            ctx.spawn(self.client.downlink().opened().into_actor(self).map(|(), link, ctx| {
                 link.awaiting_room = false;
                 link.pump(ctx);
             }));
-        }
-    }
-
-    fn say_farewell(&mut self) {
-        if let Some((code, reason)) = self.farewell.take() {
-            self.tell(Down::Close(code, reason));
-        }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "at most one ping in some seconds and one close a socket")]
-    fn tell(&self, down: Down) {
-        if let Some(client) = &self.client {
-            client.do_send(down);
         }
     }
 
@@ -283,29 +214,12 @@ impl UpstreamLink {
 
     /// A resumable customer who takes nothing loses audio; for every other one the provider waits.
     fn connect(&mut self, leg: u32, socket: Socket, ctx: &mut Context<Self>) {
-        let gate = if self.relay.resumable() { Flow::new(DOWNLINK_LIMIT) } else { self.downlink.clone() };
+        let gate = if self.relay.resumable() { Flow::new(DOWNLINK_LIMIT) } else { self.client.downlink().clone() };
         self.wires.connect(leg, socket, gate, ctx);
     }
 
-    fn cut_client(&mut self) {
-        self.tell(Down::Stop);
-        if let Some(socket) = self.client_socket.take() {
-            socket.cut();
-        }
-    }
-
-    /// A customer who takes nothing doesn't hear that the session is over either. He may read on and find out;
-    /// after a while his socket is cut.
-    fn see_client_off(&mut self) {
-        let Some(told) = self.told_to_go.filter(|_| self.client.is_some()) else { return };
-        if told.elapsed() >= self.slow_after {
-            self.told_to_go = None;
-            self.cut_client();
-        }
-    }
-
     fn stop_when_alone(&self, ctx: &mut Context<Self>) {
-        if self.settled && self.client.is_none() {
+        if self.settled && !self.client.is_there() {
             ctx.stop();
         }
     }
@@ -313,17 +227,20 @@ impl UpstreamLink {
     /// Settles and stops: the place is free at once, the actor goes when the usage is written and the
     /// customer's socket is gone.
     fn finish(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
-        let Some(lease) = self.end(reason, ctx) else { return };
-        ctx.spawn(lease.settle(reason).into_actor(self).map(|(), link, ctx| {
-            link.settled = true;
-            link.stop_when_alone(ctx);
-        }));
+        if let Some(lease) = self.end(reason, ctx) {
+            self.settle(lease.settle(reason), ctx);
+        }
     }
 
     /// The same, but the session can be resumed elsewhere.
     fn release(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
-        let Some(lease) = self.end(reason, ctx) else { return };
-        ctx.spawn(lease.release(reason).into_actor(self).map(|(), link, ctx| {
+        if let Some(lease) = self.end(reason, ctx) {
+            self.settle(lease.release(reason), ctx);
+        }
+    }
+
+    fn settle(&self, written: impl Future<Output = ()> + 'static, ctx: &mut Context<Self>) {
+        ctx.spawn(written.into_actor(self).map(|(), link, ctx| {
             link.settled = true;
             link.stop_when_alone(ctx);
         }));
@@ -332,7 +249,7 @@ impl UpstreamLink {
     fn end(&mut self, reason: &'static str, ctx: &mut Context<Self>) -> Option<Lease> {
         self.wires.hang_up_all(ctx);
         self.seat = None;
-        self.told_to_go.get_or_insert_with(Instant::now);
+        self.client.watch();
         self.metrics.sessions_ended.with_label_values(&[reason]).inc();
         let lease = self.lease.take()?;
         let samples = lease.forwarded();
@@ -344,9 +261,9 @@ impl UpstreamLink {
         if self.lease.as_ref().is_some_and(Lease::lost) {
             self.on(Event::Moved, ctx);
         }
-        let pressure = Pressure { downlink: self.downlink.stalled(), uplink: self.uplink.stalled() };
+        let pressure = Pressure { downlink: self.client.downlink().stalled(), uplink: self.uplink.stalled() };
         self.on(Event::Tick(pressure), ctx);
-        self.see_client_off();
+        self.client.cut_if_stuck();
         if let Some(seat) = &self.seat {
             seat.report_memory(self.relay.memory());
         }
@@ -370,16 +287,10 @@ impl Actor for UpstreamLink {
 impl UpstreamLink {
     /// A customer's socket is there: the first, or another one that takes the place of the last.
     fn attach(&mut self, client: Recipient<Down>, socket: u32, ctx: &mut Context<Self>) {
-        let Some(arriving) = self.arriving.take_if(|arriving| arriving.socket == socket) else {
-            return;
-        };
-        self.cut_client();
-        self.client = Some(client);
-        self.socket = socket;
-        self.downlink = arriving.downlink;
-        self.client_socket = arriving.client_socket;
-        self.told_to_go = None;
-        self.on(Event::ClientBack(arriving.last_seq), ctx);
+        let Some(last_seq) = self.client.arrive(client, socket) else { return };
+        // Whoever waited for room waited for that of the last socket.
+        self.awaiting_room = false;
+        self.on(Event::ClientBack(last_seq), ctx);
         if let Some(upstream) = self.upstream.take() {
             self.connect(FIRST, upstream, ctx);
         }
@@ -401,7 +312,7 @@ impl Handler<Up> for UpstreamLink {
     fn handle(&mut self, Up { socket, said }: Up, ctx: &mut Context<Self>) {
         match said {
             Said::Attached(client) => self.attach(client, socket, ctx),
-            said if socket != self.socket => self.ignore(&said),
+            said if !self.client.hears(socket) => self.ignore(&said),
             Said::Frame(frame) => self.on(Event::Client(frame), ctx),
             Said::Ping => {
                 self.uplink.give(charge(0));
@@ -416,8 +327,7 @@ impl Handler<Up> for UpstreamLink {
             }
             Said::Broke(error) => self.on(Event::ClientBroke(error), ctx),
             Said::Gone(closed) => {
-                self.client = None;
-                self.client_socket = None;
+                self.client.leave();
                 self.on(Event::ClientGone(closed), ctx);
                 self.stop_when_alone(ctx);
             }
@@ -432,9 +342,7 @@ impl Handler<TakeUp> for UpstreamLink {
         if !self.relay.takes_back(last_seq) {
             return Err(Error::SessionGone);
         }
-        self.sockets += 1;
-        let (socket, downlink) = (self.sockets, Flow::new(DOWNLINK_LIMIT));
-        self.arriving = Some(Arriving { socket, last_seq, downlink: downlink.clone(), client_socket });
+        let (socket, downlink) = self.client.expect(last_seq, client_socket);
         Ok(Grip { socket, link: ctx.address().recipient(), uplink: self.uplink.clone(), downlink })
     }
 }

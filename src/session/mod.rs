@@ -1,6 +1,9 @@
 //! One live translation: the customer's socket and the provider's, paired, and who is live.
 pub mod client;
+pub mod client_end;
+pub mod control;
 pub mod customer;
+pub mod delivery;
 pub mod dialogue;
 pub mod endings;
 pub mod flow;
@@ -10,9 +13,12 @@ pub mod legs;
 pub mod link;
 pub mod messages;
 pub mod meter;
+pub mod parts;
 pub mod phase;
+pub mod places;
 pub mod redial;
 pub mod relay;
+pub mod replacement;
 pub mod replay;
 pub mod roster;
 pub mod rounds;

@@ -11,9 +11,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::customer::{Customer, Identity};
+use super::delivery::{Delivery, Kind, Sent};
 use super::dialogue::{Dialogue, Refused};
 use super::frames::Frame;
-use super::legs::{Delivery, Kind, Legs, Sent};
+use super::legs::Legs;
 use super::phase::Phase;
 use super::rules::Rules;
 use super::sides::Side;
@@ -146,7 +147,7 @@ impl Relay {
 
     /// What waits for the client's socket next.
     pub fn next_for_client(&mut self) -> Option<Frame> {
-        self.customer.as_mut()?.next()
+        self.customer.as_mut()?.take_next()
     }
 
     /// Whether something waits for the client's socket.

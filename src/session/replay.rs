@@ -78,7 +78,7 @@ impl Replay {
     }
 
     /// Takes what the client gets next; [`Replay::sent`] moves on.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn take_next(&mut self) -> Option<Next> {
         let first = self.place(self.sent + 1)?;
         let Some(frame) = &self.events.get(first)?.frame else {
             let dropped = self.events.iter().skip(first).take_while(|kept| kept.frame.is_none()).count() as u64;
@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn drain(replay: &mut Replay) -> Vec<Next> {
-        std::iter::from_fn(|| replay.next()).collect()
+        std::iter::from_fn(|| replay.take_next()).collect()
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
                         replay.rewind(client);
                     }
                     _ => {
-                        match replay.next() {
+                        match replay.take_next() {
                             Some(Next::Frame(_)) => client += 1,
                             Some(Next::Gap(from, to)) => {
                                 prop_assert_eq!(from, client + 1);

@@ -1,53 +1,22 @@
 //! Who is live: admits sessions within their limits and passes the operator's word to them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient};
+use actix::{Actor, Addr, Recipient};
 use jiff::Timestamp;
 
+use super::control::{Control, Found, SessionView};
 use super::messages::TakeUp;
+use super::places::{Admit, Command, EndSession, Find, List, Places};
 use crate::error::Error;
 use crate::metrics::Metrics;
-
-/// What the roster tells a live session.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub enum Control {
-    /// End now, for this reason.
-    End(Error),
-    /// The license ends at another time now.
-    ExpiresAt(Option<Timestamp>),
-    /// This instance is going away: end after the running sentence, at the latest then.
-    GoAway(Instant),
-    /// Memory is short: audio that is kept for the client goes.
-    SpareMemory,
-}
-
-/// A live session as the operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionView {
-    /// The session's id.
-    pub id: String,
-    /// Whose session it is.
-    pub license_id: String,
-    /// The API key it came with, if not the license itself.
-    pub key_id: Option<String>,
-    /// The model it speaks to.
-    pub model: String,
-    /// When it was admitted.
-    pub started_at: Timestamp,
-}
-
-/// Memory for continuity is looked at this often.
-const MEMORY_EVERY: Duration = Duration::from_secs(1);
 
 /// The handle that the rest of the house holds.
 #[derive(Clone)]
 pub struct Roster {
-    actor: Addr<RosterActor>,
+    actor: Addr<Places>,
     seats: Arc<AtomicU64>,
 }
 
@@ -60,29 +29,12 @@ pub struct Seat {
     roster: Roster,
 }
 
-/// A live session that a client may take up.
-#[derive(Clone)]
-pub struct Found {
-    /// Whose it is.
-    pub view: SessionView,
-    /// Where to ask.
-    pub link: Recipient<TakeUp>,
-}
-
 impl Roster {
     /// Starts the roster on the current arbiter; `capacity` is MAX_SESSIONS, `memory_limit`
     /// CONTINUITY_MEMORY_BYTES.
     #[must_use]
     pub fn start(capacity: usize, memory_limit: usize, metrics: Metrics) -> Self {
-        let actor = RosterActor {
-            capacity,
-            memory_limit,
-            metrics,
-            draining: None,
-            places: HashMap::new(),
-            by_license: HashMap::new(),
-            by_hash: HashMap::new(),
-        };
+        let actor = Places::new(capacity, memory_limit, metrics);
         Self { actor: actor.start(), seats: Arc::default() }
     }
 
@@ -177,259 +129,6 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.roster.tell(Command::Leave(std::mem::take(&mut self.session_id), self.number));
-    }
-}
-
-/// The actor behind the handle; it lives as long as the process.
-pub struct RosterActor {
-    capacity: usize,
-    memory_limit: usize,
-    metrics: Metrics,
-    draining: Option<Instant>,
-    places: HashMap<String, Place>,
-    /// Sessions with a client.
-    by_license: HashMap<String, u64>,
-    /// Sessions by the hash of the token that takes them up.
-    by_hash: HashMap<String, String>,
-}
-
-struct Place {
-    view: SessionView,
-    /// Its seat's.
-    number: u64,
-    /// Its client is not there since then: it doesn't count towards `max_sessions` here.
-    away_since: Option<Instant>,
-    take_up: Option<(String, Recipient<TakeUp>)>,
-    memory: Arc<AtomicUsize>,
-    link: Option<Recipient<Control>>,
-    /// Said before the link was there, in order.
-    unsaid: Vec<Control>,
-}
-
-impl Place {
-    #[expect(clippy::disallowed_methods, reason = "a word of the operator must arrive, and is rare")]
-    fn tell(&mut self, control: Control) {
-        match &self.link {
-            Some(link) => link.do_send(control),
-            None => self.unsaid.push(control),
-        }
-    }
-}
-
-impl Actor for RosterActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(MEMORY_EVERY, |roster, _| roster.spare_memory());
-    }
-}
-
-#[derive(Message)]
-#[rtype(result = "Result<(), Error>")]
-struct Admit {
-    view: SessionView,
-    number: u64,
-    max_sessions: Option<u64>,
-    memory: Arc<AtomicUsize>,
-}
-
-#[derive(Message)]
-#[rtype(result = "Option<Found>")]
-struct Find(String);
-
-#[derive(Message)]
-#[rtype(result = "bool")]
-struct EndSession(String);
-
-#[derive(Message)]
-#[rtype(result = "Vec<SessionView>")]
-struct List;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-enum Command {
-    Attach(String, u64, Recipient<Control>),
-    Leave(String, u64),
-    TakeUps(String, String, Recipient<TakeUp>),
-    Away(String, Option<Instant>),
-    Tell(String, Control),
-    EndLicense(String, Error),
-    EndKey(String, Error),
-    ExpiresAt(String, Option<Timestamp>),
-    Drain(Instant),
-}
-
-impl Handler<Admit> for RosterActor {
-    type Result = Result<(), Error>;
-
-    fn handle(&mut self, Admit { view, number, max_sessions, memory }: Admit, _: &mut Context<Self>) -> Self::Result {
-        if self.draining.is_some() {
-            return Err(Error::Draining);
-        }
-        if let Some(mut before) = self.leave(&view.id) {
-            before.tell(Control::End(Error::SessionGone));
-        }
-        let held = self.by_license.get(&view.license_id).copied().unwrap_or(0);
-        if let Some(limit) = max_sessions.filter(|limit| held >= *limit) {
-            return Err(Error::SessionLimit { limit });
-        }
-        if self.places.len() >= self.capacity {
-            return Err(Error::Overloaded);
-        }
-        *self.by_license.entry(view.license_id.clone()).or_default() += 1;
-        let place = Place { view, number, away_since: None, take_up: None, memory, link: None, unsaid: Vec::new() };
-        self.places.insert(place.view.id.clone(), place);
-        self.metrics.sessions_started.inc();
-        self.metrics.sessions_live.inc();
-        Ok(())
-    }
-}
-
-impl Handler<EndSession> for RosterActor {
-    type Result = bool;
-
-    fn handle(&mut self, EndSession(session_id): EndSession, _: &mut Context<Self>) -> bool {
-        let place = self.places.get_mut(&session_id);
-        place.map(|place| place.tell(Control::End(Error::SessionEnded))).is_some()
-    }
-}
-
-impl Handler<Find> for RosterActor {
-    type Result = MessageResult<Find>;
-
-    fn handle(&mut self, Find(hash): Find, _: &mut Context<Self>) -> Self::Result {
-        let place = self.by_hash.get(&hash).and_then(|session_id| self.places.get(session_id));
-        let found = place.and_then(|place| {
-            let (_, link) = place.take_up.as_ref()?;
-            Some(Found { view: place.view.clone(), link: link.clone() })
-        });
-        MessageResult(found)
-    }
-}
-
-impl Handler<List> for RosterActor {
-    type Result = MessageResult<List>;
-
-    fn handle(&mut self, _: List, _: &mut Context<Self>) -> Self::Result {
-        let mut views: Vec<SessionView> = self.places.values().map(|place| place.view.clone()).collect();
-        views.sort_by(|left, right| left.id.cmp(&right.id));
-        MessageResult(views)
-    }
-}
-
-impl Handler<Command> for RosterActor {
-    type Result = ();
-
-    fn handle(&mut self, command: Command, _: &mut Context<Self>) {
-        match command {
-            Command::Attach(session_id, number, link) => {
-                if self.has(&session_id, number) {
-                    self.attach(&session_id, link);
-                }
-            }
-            Command::Leave(session_id, number) => {
-                if self.has(&session_id, number) {
-                    self.leave(&session_id);
-                }
-            }
-            Command::TakeUps(session_id, hash, link) => {
-                if let Some(place) = self.places.get_mut(&session_id) {
-                    place.take_up = Some((hash.clone(), link));
-                    self.by_hash.insert(hash, session_id);
-                }
-            }
-            Command::Away(session_id, since) => self.set_away(&session_id, since),
-            Command::Tell(session_id, control) => {
-                if let Some(place) = self.places.get_mut(&session_id) {
-                    place.tell(control);
-                }
-            }
-            Command::EndLicense(license_id, why) => {
-                self.tell_where(|view| view.license_id == license_id, &Control::End(why));
-            }
-            Command::EndKey(key_id, why) => {
-                self.tell_where(|view| view.key_id.as_deref() == Some(&key_id), &Control::End(why));
-            }
-            Command::ExpiresAt(license_id, at) => {
-                self.tell_where(|view| view.license_id == license_id, &Control::ExpiresAt(at));
-            }
-            Command::Drain(deadline) => {
-                self.draining = Some(deadline);
-                self.tell_where(|_| true, &Control::GoAway(deadline));
-            }
-        }
-    }
-}
-
-impl RosterActor {
-    fn attach(&mut self, session_id: &str, link: Recipient<Control>) {
-        let Some(place) = self.places.get_mut(session_id) else { return };
-        place.link = Some(link);
-        std::mem::take(&mut place.unsaid).into_iter().for_each(|control| place.tell(control));
-    }
-
-    fn has(&self, session_id: &str, number: u64) -> bool {
-        self.places.get(session_id).is_some_and(|place| place.number == number)
-    }
-
-    fn leave(&mut self, session_id: &str) -> Option<Place> {
-        let place = self.places.remove(session_id)?;
-        self.metrics.sessions_live.dec();
-        if let Some((hash, _)) = &place.take_up {
-            self.by_hash.remove(hash);
-        }
-        if place.away_since.is_none() {
-            self.uncount(&place.view.license_id);
-        }
-        Some(place)
-    }
-
-    fn set_away(&mut self, session_id: &str, since: Option<Instant>) {
-        let changed = |place: &&mut Place| place.away_since.is_some() != since.is_some();
-        let Some(place) = self.places.get_mut(session_id).filter(changed) else { return };
-        place.away_since = since;
-        let license_id = place.view.license_id.clone();
-        if since.is_some() {
-            self.uncount(&license_id);
-        } else {
-            *self.by_license.entry(license_id).or_default() += 1;
-        }
-    }
-
-    /// Beyond the limit the longest away sessions go; when none is left, audio that is kept for clients.
-    fn spare_memory(&mut self) {
-        let size = |place: &Place| place.memory.load(Ordering::Relaxed);
-        let mut held: usize = self.places.values().map(size).sum();
-        if held <= self.memory_limit {
-            return;
-        }
-        let mut away: Vec<&mut Place> = self.places.values_mut().filter(|place| place.away_since.is_some()).collect();
-        away.sort_by_key(|place| place.away_since);
-        for place in away {
-            if held <= self.memory_limit {
-                return;
-            }
-            held -= size(place).min(held);
-            place.tell(Control::End(Error::SessionGone));
-        }
-        if held > self.memory_limit {
-            self.tell_where(|_| true, &Control::SpareMemory);
-        }
-    }
-
-    fn uncount(&mut self, license_id: &str) {
-        if let Some(held) = self.by_license.get_mut(license_id) {
-            *held -= 1;
-            if *held == 0 {
-                self.by_license.remove(license_id);
-            }
-        }
-    }
-
-    fn tell_where(&mut self, concerned: impl Fn(&SessionView) -> bool, control: &Control) {
-        for place in self.places.values_mut().filter(|place| concerned(&place.view)) {
-            place.tell(control.clone());
-        }
     }
 }
 

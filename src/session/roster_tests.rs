@@ -1,6 +1,7 @@
 //! Who has a place, and who hears what.
 
 use super::*;
+use actix::{Context, Handler};
 use futures_util::FutureExt;
 
 struct Listener(tokio::sync::mpsc::UnboundedSender<Control>);

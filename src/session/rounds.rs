@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::roster::{Control, Roster};
+use super::control::Control;
+use super::roster::Roster;
 use crate::clock;
 use crate::error::Error;
 use crate::store::connection::Store;

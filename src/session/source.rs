@@ -7,6 +7,11 @@ use super::frames::Frame;
 /// Audio kept at most, milliseconds: a little less than what a client keeps, some of whose is on its way.
 const LONGEST_MS: u64 = 58_000;
 
+/// Memory for it at most, bytes: a minute in frames of the usual size.
+const MEMORY_LIMIT: usize = 3 << 20;
+/// What a frame costs beside its content.
+const OVERHEAD: usize = 128;
+
 /// A session's audio line, and the end of it that may be needed again. Positions are bytes of PCM16 since
 /// the session began, at the client's own rate.
 #[derive(Debug)]
@@ -50,19 +55,27 @@ impl Source {
             self.start = self.end;
             return;
         }
-        self.memory += frame.len();
+        self.memory += frame.len() + OVERHEAD;
         self.frames.push_back(Kept { from, end: self.end, frame: frame.clone() });
         let longest = self.bytes(LONGEST_MS);
         if self.end - self.start > longest {
             self.forget(self.end - longest);
         }
+        while self.memory > MEMORY_LIMIT {
+            self.drop_first();
+        }
     }
 
     /// Everything before this position is done with.
     pub fn forget(&mut self, position: u64) {
-        while let Some(first) = self.frames.front().filter(|first| first.end <= position) {
-            self.memory -= first.frame.len();
-            self.frames.pop_front();
+        while self.frames.front().is_some_and(|first| first.end <= position) {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(first) = self.frames.pop_front() {
+            self.memory -= first.frame.len() + OVERHEAD;
         }
         self.start = self.frames.front().map_or(self.end, |first| first.from);
     }
@@ -139,7 +152,7 @@ mod tests {
         source.forget(3_300);
         assert_eq!(texts(&source, 0), ["b", "commit", "c"]);
         source.forget(6_400);
-        assert_eq!((texts(&source, 0), source.memory()), (vec!["c".to_owned()], 1));
+        assert_eq!((texts(&source, 0), source.memory()), (vec!["c".to_owned()], 1 + OVERHEAD));
         source.forget(100_000);
         assert_eq!((source.boundary(0), source.memory()), (9_600, 0));
     }
@@ -150,7 +163,7 @@ mod tests {
         for _ in 0..2_000 {
             source.push(&frame("a"), 1_600);
         }
-        assert_eq!(source.memory(), 580);
+        assert_eq!(source.memory(), 580 * (1 + OVERHEAD));
         assert_eq!(source.boundary(0), 32_000 + 1_420 * 1_600);
     }
 }

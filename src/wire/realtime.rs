@@ -25,6 +25,8 @@ pub struct ClientFrame<'a> {
     pub finish: bool,
     /// It is `input_audio_buffer.commit`.
     pub commit: bool,
+    /// It belongs to the audio around it: `input_image_buffer.append`, `input_audio_buffer.clear`.
+    pub beside_audio: bool,
 }
 
 /// Settings of a session that change how it is metered and watched.
@@ -57,6 +59,7 @@ pub fn client_frame(text: &str) -> ClientFrame<'_> {
         update,
         finish: is("session.finish"),
         commit: is("input_audio_buffer.commit"),
+        beside_audio: is("input_image_buffer.append") || is("input_audio_buffer.clear"),
     }
 }
 

@@ -97,7 +97,8 @@ fn a_provider_that_breaks_off() {
             let alice = app.licensee(60.0).await;
             let end_with = async |faults: Faults| {
                 app.next_faults(faults);
-                let ending = alice.dial().await.ending().await;
+                let path = "/v1/realtime?model=qwen3.5-livetranslate-flash-realtime&legs=1";
+                let ending = alice.dial_at(path).await.unwrap().ending().await;
                 (ending.code(), ending.error_code().to_owned())
             };
             let close =
