@@ -127,6 +127,12 @@ impl Customer {
         self.silent.set(silent);
     }
 
+    /// Remembers what was done to it, for whoever looks into a loss.
+    pub(crate) fn note(&self, what: String) {
+        let at = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
+        self.story.borrow_mut().blows.push((at, what));
+    }
+
     /// When a sample was due to leave the microphone.
     pub(crate) fn due(&self, sample: u64) -> Option<Instant> {
         let frames = u32::try_from(sample.div_ceil(FRAME)).ok()?;

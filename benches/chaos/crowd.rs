@@ -154,7 +154,7 @@ impl Crowd {
             let verdict = judge(story, &legs);
             if !verdict.is_clean() && shown < 3 {
                 shown += 1;
-                explain(story, &verdict);
+                explain(story, &legs, &verdict);
             }
             outcome.verdict += &verdict;
             // What went into a line that was dead is made up for by its replay alone.
@@ -244,7 +244,8 @@ fn caption_delays(story: &Story, customer: &Customer) -> Vec<f64> {
     delays.collect()
 }
 
-fn explain(story: &Story, verdict: &Verdict) {
+/// What a session that went wrong lived through, and what its connections to the upstream did.
+fn explain(story: &Story, legs: &[&Leg], verdict: &Verdict) {
     println!(
         "  stream {}: {}; {:?} {:?} {:?} closed {:?}, {} of {} samples sent, {} returns",
         story.stream,
@@ -257,6 +258,24 @@ fn explain(story: &Story, verdict: &Verdict) {
         story.total,
         story.returns.len()
     );
+    for (at, blow) in &story.blows {
+        println!("    {:.3} s into its speech: {blow}", at.as_secs_f64());
+    }
+    let began = legs.first().and_then(|leg| leg.opened);
+    let since = |at: Option<std::time::Instant>| Some(at?.duration_since(began?).as_secs_f64());
+    for leg in legs {
+        let runs: Vec<String> = leg.numbers.runs.iter().map(|run| name(&run.numbers)).collect();
+        println!(
+            "    leg {:.3?} to {:.3?} s: {}, {} events sent, closed {:?}{}{}",
+            since(leg.opened).unwrap_or_default(),
+            since(leg.ended).unwrap_or_default(),
+            runs.join(" "),
+            leg.events_sent,
+            leg.closed,
+            if leg.closed_by_client { " by the gateway" } else { "" },
+            if leg.finished { ", finished" } else { "" },
+        );
+    }
 }
 
 /// A span in milliseconds.

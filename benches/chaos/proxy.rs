@@ -36,11 +36,15 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// From now on its bytes fare like this. A line that has ended stays so.
+    /// From now on its bytes fare like this. A line that has ended stays so, and one that swallowed bytes can only end:
+    /// TCP leaves nothing out.
     pub(crate) fn set(&self, mode: Mode) {
-        let ended = |mode: Mode| matches!(mode, Mode::Cut | Mode::Reset);
         self.mode.send_if_modified(|now| {
-            let changes = !ended(*now) && *now != mode;
+            let changes = match *now {
+                Mode::Open | Mode::Stalled => *now != mode,
+                Mode::HalfOpen => matches!(mode, Mode::Cut | Mode::Reset),
+                Mode::Cut | Mode::Reset => false,
+            };
             if changes {
                 *now = mode;
             }

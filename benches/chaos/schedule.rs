@@ -84,6 +84,7 @@ fn strike(stage: &Stage<'_>, customer: &Customer, stroke: &Stroke) {
         Side::Back => upstream_line(stage, customer),
     };
     let Some(line) = line else { return };
+    customer.note(format!("{:?} {:?} {} ms", stroke.side, stroke.mode, stroke.lasting.as_millis()));
     line.set(stroke.mode);
     match (stroke.mode, stroke.side) {
         (Mode::Stalled, _) => release_after(&line, stroke.lasting),

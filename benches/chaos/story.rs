@@ -93,6 +93,8 @@ pub(crate) struct Story {
     pub(crate) breaches: Vec<String>,
     /// Every return.
     pub(crate) returns: Vec<Return>,
+    /// What was done to it, and when it had spoken for how long.
+    pub(crate) blows: Vec<(Duration, String)>,
     /// The close code of the last socket.
     pub(crate) closed: Option<u16>,
     /// Why it ended before all was translated.
