@@ -22,6 +22,9 @@ pub(crate) enum Side {
     Back,
 }
 
+/// A session ends, and rightly, when three connections of its upstream in a row die young.
+const MOST_DEATHS: u64 = 2;
+
 /// One fault of one session.
 #[derive(Debug, Clone)]
 pub(crate) struct Stroke {
@@ -54,10 +57,16 @@ pub(crate) fn timetable(seed: u64, customers: usize, kinds: &Kinds<'_>) -> Vec<S
     let mut strokes = Vec::new();
     for customer in 0..customers {
         let mut dice = Dice::new(seed, u64::try_from(customer).unwrap_or(0) + 1_000_003);
+        let mut deaths = 0;
         for _ in 0..=dice.below(kinds.most) {
             let Some((side, mode)) = dice.one_of(kinds.of) else { continue };
             let at = dice.span(kinds.within.0, kinds.within.1);
             let lasting = dice.span(Duration::ZERO, kinds.longest);
+            let deadly = side == Side::Back && mode != Mode::Stalled;
+            deaths += u64::from(deadly);
+            if deadly && deaths > MOST_DEATHS {
+                continue;
+            }
             strokes.push(Stroke { at, customer, side, mode, lasting });
         }
     }

@@ -44,6 +44,12 @@ impl Table {
         });
     }
 
+    /// The same where more is no matter of speed: beyond it the run fails.
+    pub(crate) fn never_beyond(&mut self, row: &'static str, what: &str, figure: f64, most: (f64, &str)) {
+        self.violated |= figure > most.0;
+        self.at_most(row, what, Some(figure), most);
+    }
+
     /// What must hold on any machine; where it doesn't, the run fails.
     pub(crate) fn must(&mut self, row: &'static str, what: &str, holds: bool, note: String) {
         self.violated |= !holds;

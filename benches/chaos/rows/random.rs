@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use livetranslate::simulator::faults::Faults;
 use tokio::time::sleep;
 
 use crate::Plan;
@@ -38,12 +39,14 @@ struct Sum {
     unbilled: u64,
 }
 
-/// Plays all schedules, many at a time.
+/// Plays all schedules, many at a time; in the short form all at once.
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> io::Result<()> {
-    let peaceful = play_all(plan, launch, plan.schedules, false).await?;
+    let peaceful = play_all(plan, launch, plan.schedules, false);
+    let killed = play_all(plan, launch, plan.kills, true);
+    let (peaceful, killed) =
+        if plan.short { tokio::try_join!(peaceful, killed)? } else { (peaceful.await?, killed.await?) };
     table.clean("P10", &format!("{} random schedules", plan.schedules), &peaceful.verdict);
     table.bill("P10", peaceful.overbilled, peaceful.unbilled, 0);
-    let killed = play_all(plan, launch, plan.kills, true).await?;
     table.clean("P10", &format!("{} random schedules with kill -9", plan.kills), &killed.verdict);
     table.bill("P10", killed.overbilled, killed.unbilled, 1);
     Ok(())
@@ -61,6 +64,17 @@ async fn play_all(plan: &Plan, launch: &Launch, schedules: u32, kill: bool) -> i
     Ok(sum)
 }
 
+/// What the upstream itself does wrong on a session's first connection.
+fn switches(dice: &mut Dice) -> Faults {
+    let cap_ms = 6_000 + dice.below(6_000);
+    match dice.below(5) {
+        0 => Faults { fragment: Some(600), ..Faults::default() },
+        1 => Faults { cap_ms: Some(cap_ms), ..Faults::default() },
+        2 => Faults { cap_ms: Some(cap_ms), cap_code: Some(1001), ..Faults::default() },
+        _ => Faults::default(),
+    }
+}
+
 async fn play_some(plan: &Plan, launch: &Launch, some: (u32, u64, bool), sum: &mut Sum) -> io::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(6);
     let (count, seed, kill) = some;
@@ -68,6 +82,8 @@ async fn play_some(plan: &Plan, launch: &Launch, some: (u32, u64, bool), sum: &m
     let scene = Scene::default().with("LIVETRANSLATE__REALTIME__PING_SECONDS", "2");
     let scene = scene.with("LIVETRANSLATE__REALTIME__DEAD_SECONDS", "5");
     let stage = Stage::set(launch, scene).await?;
+    let mut dice = Dice::new(seed, 78);
+    (0..count).for_each(|_| stage.simulator().next_faults(switches(&mut dice)));
     let (admin, door) = (stage.gateway.address(), stage.front.address());
     let sentences = if plan.short { 4 } else { 10 };
     let guests = Guests { spoken_each: 5, patience: PATIENCE, ..Guests::new(count, sentences, seed) };

@@ -15,15 +15,17 @@ const ROLLOVER_SECONDS: u64 = 8;
 /// Sentences between two rollovers, 2 s each.
 const SENTENCES: u64 = ROLLOVER_SECONDS / 2;
 
-/// The same sessions without a cap, then with one.
+/// The same sessions without a cap, then with one; in the short form beside each other.
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> io::Result<()> {
     const LONGEST_CALM: u64 = 30;
     let count = if plan.short { 10 } else { 50 };
     let sentences = plan.rollovers * SENTENCES + 1;
-    let calm = run(plan, launch, (count, sentences.min(LONGEST_CALM)), Scene::default()).await?.0;
+    let calm = run(plan, launch, (count, sentences.min(LONGEST_CALM)), Scene::default());
     let capped = Scene { faults: Faults { cap_ms: Some(CAP_MS), ..Faults::default() }, ..Scene::default() };
     let capped = capped.with("ROLLOVER_SECONDS", ROLLOVER_SECONDS.to_string());
-    let (rolled, closes) = run(plan, launch, (count, sentences), capped).await?;
+    let rolled = run(plan, launch, (count, sentences), capped);
+    let ((calm, _), (rolled, closes)) =
+        if plan.short { tokio::try_join!(calm, rolled)? } else { (calm.await?, rolled.await?) };
     table.clean("P7", "the same sessions without a cap", &calm.verdict);
     table.clean("P7", &format!("{count} sessions, {} rollovers each", plan.rollovers), &rolled.verdict);
     table.billed("P7", &rolled, 0);

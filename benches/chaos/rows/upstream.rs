@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use livetranslate::simulator::faults::Faults;
+
 use crate::Plan;
 use crate::crowd::{Crowd, Guests, milliseconds};
 use crate::judge::assign;
@@ -20,6 +22,11 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> 
     let stage = Stage::set(launch, Scene::default()).await?;
     let admin = stage.gateway.address();
     let count = plan.sessions.min(200);
+    for number in 0..count {
+        // One in five breaks off in the midst of an event, the first that translates.
+        let drop_mid_delta = number % 5 == 0;
+        stage.simulator().next_faults(Faults { drop_mid_delta, ..Faults::default() });
+    }
     let guests = Guests { spoken_each: 10, ..Guests::new(count, if plan.short { 4 } else { 10 }, plan.seed) };
     let crowd = Crowd::invite(admin, stage.front.address(), &guests).await?;
     let within = (Duration::from_secs(2), Duration::from_secs(if plan.short { 7 } else { 18 }));
