@@ -85,8 +85,13 @@ impl Account {
     }
 
     /// Whether the store doesn't know yet that its client went, or came.
-    pub(super) fn moved_away(&self) -> bool {
+    fn moved_away(&self) -> bool {
         self.presence != Some(self.tally.presence())
+    }
+
+    /// Whether it matters to a new session of the license: what it has used is booked before it gives way.
+    pub(super) fn may_give_way(&self) -> bool {
+        self.moved_away() || self.presence != Some(Presence::Here)
     }
 
     /// What a transaction must write of it, if anything. `sharers`: live sessions of the license here.

@@ -43,7 +43,10 @@ pub async fn keep(store: Store, instance: Instance) {
             instances::known(connection)
         });
         let known = match seen.await {
-            Ok(known) => known,
+            Ok(mut known) => {
+                known.retain(|(id, _)| *id != instance.id);
+                known
+            }
             Err(error) => {
                 log::warn!("this instance could not say that it is there: {}", error.cause().unwrap_or_default());
                 continue;
