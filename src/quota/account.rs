@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Line, Marks, Opening, Restored, Verdict};
-use super::tally::{Ack, Tally};
+use super::tally::{Ack, Presence, Tally};
 use crate::error::Error;
 
 /// The longest lease: five seconds of audio, in samples.
@@ -25,8 +25,8 @@ pub struct Account {
     recorded_at: Instant,
     /// What the store has of the tally's ack.
     acked: Ack,
-    /// Likewise of its client's absence; `None` while that is unknown.
-    away: Option<bool>,
+    /// Likewise of its client; `None` while that is unknown.
+    presence: Option<Presence>,
     pub(super) demand: Option<Demand>,
     pub(super) closing: Option<Closing>,
 }
@@ -63,7 +63,7 @@ impl Account {
             recorded,
             recorded_at: now,
             acked,
-            away: Some(false),
+            presence: Some(Presence::Here),
             demand: None,
             closing: None,
         }
@@ -84,9 +84,14 @@ impl Account {
         }
     }
 
-    /// What the store doesn't know of whether a client is attached.
-    pub(super) fn moved_away(&self) -> bool {
-        self.away != Some(self.tally.away())
+    /// Whether the store doesn't know yet that its client went, or came.
+    fn moved_away(&self) -> bool {
+        self.presence != Some(self.tally.presence())
+    }
+
+    /// Whether it matters to a new session of the license: what it has used is booked before it gives way.
+    pub(super) fn may_give_way(&self) -> bool {
+        self.moved_away() || self.presence != Some(Presence::Here)
     }
 
     /// What a transaction must write of it, if anything. `sharers`: live sessions of the license here.
@@ -126,7 +131,7 @@ impl Account {
             end: self.closing.map(|closing| closing.reason),
             parks: self.closing.is_some_and(|closing| closing.parks),
             ack,
-            away: self.tally.away(),
+            presence: self.tally.presence(),
             settings,
         })
     }
@@ -148,7 +153,7 @@ impl Account {
         }
         self.acked = line.ack;
         self.tally.acknowledge(line.ack);
-        self.away = Some(line.away);
+        self.presence = Some(line.presence);
         if let Some(settings) = &line.settings {
             self.tally.configured(settings);
         }
@@ -173,7 +178,7 @@ impl Account {
         self.booked = booked;
         self.leased = leased;
         self.recorded = recorded;
-        self.away = None;
+        self.presence = None;
     }
 
     /// Gives the account up: nothing is booked here any more. The answer for who waits.

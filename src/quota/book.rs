@@ -138,7 +138,7 @@ impl Book {
         let concerned = |account: &&Account| {
             let Opening { session_id, license_id, resume_hash, .. } = account.opening.as_ref();
             self.pressing.contains(session_id)
-                || limited.contains(license_id.as_str()) && account.moved_away()
+                || limited.contains(license_id.as_str()) && account.may_give_way()
                 || resume_hash.as_ref().is_some_and(|hash| resuming.contains(hash.as_str()))
         };
         let mut lines: Vec<Line> = if tick {

@@ -130,7 +130,10 @@ impl UpstreamLink {
                 }
             }
             Action::CutClient => self.client.cut(),
-            Action::LeaveSeat => self.seat = None,
+            Action::LeaveSeat => {
+                self.seat = None;
+                self.lease.iter().for_each(Lease::leave);
+            }
             Action::Finish(reason) => self.finish(reason, ctx),
             Action::Release(reason) => self.release(reason, ctx),
             Action::Demand(samples) => self.demand(samples, ctx),

@@ -187,7 +187,7 @@ pub fn take_over(connection: &mut AnyConnection, ids: &[String], instance_id: &s
     Ok(taken.execute(connection)?)
 }
 
-/// How many sessions of these licenses have not ended.
+/// How many sessions of these licenses have a client, or may have one again.
 ///
 /// # Errors
 /// The store's.
@@ -195,12 +195,13 @@ pub fn count_living(connection: &mut AnyConnection, license_ids: &[String]) -> R
     let living = sessions::table
         .filter(sessions::license_id.eq_any(license_ids))
         .filter(sessions::status.eq_any(["live", "parked"]))
+        .filter(sessions::away_since_us.is_null().or(sessions::resume_hash.is_not_null()))
         .group_by(sessions::license_id)
         .select((sessions::license_id, diesel::dsl::count_star()));
     Ok(living.load(connection)?)
 }
 
-/// The license's sessions without a client, longest away first.
+/// The license's sessions whose client may come back, longest away first.
 ///
 /// # Errors
 /// The store's.
@@ -209,6 +210,7 @@ pub fn longest_away(connection: &mut AnyConnection, license_id: &str, most: i64)
         .filter(sessions::license_id.eq(license_id))
         .filter(sessions::status.eq_any(["live", "parked"]))
         .filter(sessions::away_since_us.is_not_null())
+        .filter(sessions::resume_hash.is_not_null())
         .order((sessions::away_since_us, sessions::id))
         .limit(most);
     Ok(away.select(SessionRow::as_select()).load(connection)?)
