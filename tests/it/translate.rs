@@ -6,9 +6,10 @@ use livetranslate::client::captions::Side;
 use livetranslate::client::dialect::Wish;
 use livetranslate::client::failure::Failure;
 use livetranslate::client::input::Input;
+use livetranslate::client::outcome::{Ending, Outcome, Update};
 use livetranslate::client::server::Server;
 use livetranslate::client::subtitles;
-use livetranslate::client::translate::{Ending, Options, Outcome, Update, translate};
+use livetranslate::client::translate::{Options, translate};
 use livetranslate::config::settings::Secret;
 use livetranslate::simulator::faults::{CloseFault, ErrorFault, Faults};
 use serde_json::json;
@@ -26,6 +27,7 @@ fn options(app: &TestApp, customer: &Customer, model: &str) -> Options {
         model: model.to_owned(),
         wish: Wish { target: "en".to_owned(), source: None, text_only: false },
         fast: true,
+        resume: true,
     }
 }
 
@@ -44,7 +46,7 @@ fn speech_becomes_captions_speech_and_usage_in_both_dialects() {
             let watched = translate(&options, input, |update| match update {
                 Update::Sent(samples) => sent = samples,
                 Update::Caption(segment, side) if segment.caption(side).is_final => finals.push(side),
-                Update::Caption(..) | Update::Open | Update::Audio(_) | Update::Notice(_) => {}
+                _ => {}
             });
             let outcome = watched.await.unwrap();
             assert_eq!(
@@ -116,6 +118,7 @@ fn a_refusal_says_why() {
         model: MODEL.to_owned(),
         wish: Wish { target: "en".to_owned(), source: None, text_only: true },
         fast: true,
+        resume: true,
     };
     let unreachable = actix_web::rt::System::new().block_on(translated(&nobody)).unwrap_err();
     assert!(matches!(unreachable, Failure::Unreachable { .. }), "{unreachable}");
