@@ -2,14 +2,18 @@
 //! The only file that knows everyone.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
+use actix_web::rt::task::JoinHandle;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
+use jiff::SignedDuration;
+use tokio::sync::Notify;
 
 use crate::api::answer;
 use crate::api::health::Probe;
@@ -20,13 +24,19 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::metrics::Metrics;
+use crate::quota::heartbeat;
+use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
 use crate::session::roster::Roster;
+use crate::session::rounds::Rounds;
 use crate::session::socket::ClientSocket;
 use crate::signer::Signer;
+use crate::store::announcements::{self, Listener};
 use crate::store::connection::{Location, Store};
 use crate::store::migrate;
+use crate::store::residence::Residence;
 use crate::upstream::dashscope::Dashscope;
+use crate::upstream::limiter::DialLimiter;
 
 /// Left of the drain's deadline for connections that are not sessions.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -38,6 +48,46 @@ pub struct Running {
     address: SocketAddr,
     servers: Vec<ServerHandle>,
     gateway: Gateway,
+    presence: Presence,
+}
+
+/// What makes this process one of the instances on a store, while it lives.
+struct Presence {
+    tasks: Vec<JoinHandle<()>>,
+    store: Store,
+    instance: Instance,
+    _residence: Option<Residence>,
+    _listener: Option<Listener>,
+}
+
+impl Presence {
+    fn begin(
+        gateway: &Gateway,
+        ledger: Store,
+        instance: Instance,
+        (location, residence): (&Location, Option<Residence>),
+    ) -> Result<Self, Error> {
+        let announced = Arc::new(Notify::new());
+        let wake = announced.clone();
+        let listener = announcements::listen(location, move || wake.notify_one())?;
+        let rounds = Rounds::new(gateway.store.clone(), gateway.roster.clone(), instance.id.clone());
+        let tasks = vec![
+            actix_web::rt::spawn(rounds.make(announced)),
+            actix_web::rt::spawn(heartbeat::keep(ledger.clone(), instance.clone())),
+        ];
+        Ok(Self { tasks, store: ledger, instance, _residence: residence, _listener: listener })
+    }
+
+    /// Goes away: with nothing left behind, others need not look after it.
+    async fn end(self, settled: bool) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if settled {
+            let forgotten = self.store.run(move |connection| heartbeat::end(connection, &self.instance));
+            if let Err(error) = forgotten.await {
+                log::warn!("this instance could not sign off: {}", error.cause().unwrap_or_default());
+            }
+        }
+    }
 }
 
 /// Starts a gateway in the current actix system.
@@ -49,21 +99,24 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     // A second start in one process finds the provider installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let location = Location::parse(config.store.url.expose())?;
-    let opened = actix_web::web::block(move || open_store(location)).await.map_err(Error::internal)??;
-    let (store, ledger) = opened;
+    let instance = Instance { id: ids::instance(), resume_window: resume_window(&config) };
+    let (starting, data_dir, place) = (instance.clone(), config.store.data_dir.clone(), location.clone());
+    let opened = actix_web::web::block(move || open_store(place, &data_dir, &starting)).await;
+    let (store, ledger, residence) = opened.map_err(Error::internal)??;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
     let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
     let secret_key: &Secret = config.secrets.secret_key.as_ref().ok_or_else(missing)?;
     let signer = Signer::new(secret_key, config.secrets.secret_key_previous.as_ref())?;
     let gateway = Gateway {
         signer: Arc::new(signer),
-        quota: Quota::start(ledger, ids::instance(), metrics.clone()),
-        roster: Roster::start(config.max_sessions(), metrics.clone()),
+        quota: Quota::start(ledger.clone(), instance.clone(), metrics.clone()),
+        roster: Roster::start(config.max_sessions(), config.continuity_memory(), metrics.clone()),
         metrics,
         store,
         config: Arc::new(config),
         going_away: Arc::new(AtomicBool::new(false)),
     };
+    let presence = Presence::begin(&gateway, ledger, instance, (&location, residence))?;
     let settings = &gateway.config.server;
     let separate = settings.admin_listen.clone();
     let door = if separate.is_some() { Door::Public } else { Door::Both };
@@ -82,29 +135,49 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    Ok(Running { address, servers, gateway })
+    Ok(Running { address, servers, gateway, presence })
 }
 
-/// The store, and the keeper's own way into it: logins can't keep usage from being written.
-fn open_store(location: Location) -> Result<(Store, Store), Error> {
-    const KEEPERS: u32 = 2;
+fn resume_window(config: &Config) -> SignedDuration {
+    const MOST: i64 = 30 * 86_400;
+    SignedDuration::from_secs(i64::try_from(config.realtime.resume_window_seconds).map_or(MOST, |set| set.min(MOST)))
+}
+
+/// The store, the keeper's own way into it (logins can't keep usage from being written), and DATA_DIR.
+fn open_store(
+    location: Location,
+    data_dir: &Path,
+    instance: &Instance,
+) -> Result<(Store, Store, Option<Residence>), Error> {
+    const KEEPERS: u32 = 3;
     let store = Store::open(location.clone())?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
-    Ok((store, Store::open_with(location, KEEPERS)?))
+    let mut residence = Residence::claim(data_dir).unwrap_or_else(|error| {
+        log::warn!("after a crash sessions are settled some seconds later: {}", error.cause().unwrap_or_default());
+        None
+    });
+    let predecessor = residence.as_mut().and_then(|residence| residence.predecessor.take());
+    store.run_blocking(|connection| heartbeat::begin(connection, instance, predecessor))?;
+    if let Some(residence) = &mut residence {
+        residence.enter(&instance.id)?;
+    }
+    Ok((store, Store::open_with(location, KEEPERS)?, residence))
 }
 
 fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
     let settings = gateway.config.server.clone();
     let (shared, probe) = (Data::new(gateway.clone()), Data::new(Probe::new(gateway.store.clone())));
     let body_limit = settings.max_body_bytes;
+    let upstream = &gateway.config.upstream;
+    let limiter = DialLimiter::new(upstream.dials_per_second, upstream.dial_burst);
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         set => set,
     };
     let server = HttpServer::new(move || {
-        let dialer = Dashscope::new(&shared.config.upstream, shared.metrics.clone());
+        let dialer = Dashscope::new(&shared.config.upstream, limiter.clone(), shared.metrics.clone());
         App::new()
             .app_data(shared.clone())
             .app_data(probe.clone())
@@ -167,6 +240,7 @@ impl Running {
         if unsettled > 0 {
             log::error!("{unsettled} sessions' last usage could not be written");
         }
+        self.presence.end(unsettled == 0).await;
         unsettled == 0
     }
 }

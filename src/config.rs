@@ -167,6 +167,12 @@ impl Config {
         }
     }
 
+    /// CONTINUITY_MEMORY_BYTES
+    #[must_use]
+    pub fn continuity_memory(&self) -> usize {
+        usize::try_from(self.realtime.continuity_memory_bytes).unwrap_or(usize::MAX)
+    }
+
     /// What the relay must know of a model, or `None` if it isn't served.
     #[must_use]
     pub fn model(&self, id: &str) -> Option<&Model> {

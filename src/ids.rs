@@ -80,6 +80,12 @@ pub fn ticket() -> String {
     format!("tkt_{}", random(32))
 }
 
+/// What authorizes a client to resume its session, `rsm_…`: 256 bits.
+#[must_use]
+pub fn resume_token() -> String {
+    format!("rsm_{}", random(43))
+}
+
 /// `length` random letters and digits from the operating system's generator (seeded ChaCha).
 #[must_use]
 pub fn random(length: usize) -> String {

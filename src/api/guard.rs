@@ -98,6 +98,34 @@ pub fn query(request: &HttpRequest, name: &str) -> Option<String> {
     pairs.into_inner().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
+/// Whether a parameter of the query string is switched on.
+#[must_use]
+pub fn flag(request: &HttpRequest, name: &str) -> bool {
+    query(request, name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+}
+
+/// Checks the license, and the key, of a session that is resumed: its token is the credential.
+///
+/// # Errors
+/// What refuses them now.
+pub async fn still_good(request: &HttpRequest, license_id: &str, key_id: Option<&str>) -> Result<Caller, Error> {
+    let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
+    let (license_id, key_id) = (license_id.to_owned(), key_id.map(str::to_owned));
+    let found = gateway.store.run(move |connection| {
+        let key = match &key_id {
+            Some(key_id) => keys::find(connection, key_id)?,
+            None => None,
+        };
+        Ok(licenses::find(connection, &license_id)?.map(|license| Caller { license, key }))
+    });
+    let caller = found.await?.ok_or(Error::SessionGone)?;
+    license::admit(&caller.license, caller.key.as_ref(), clock::now())?;
+    if !caller.license.allows_address(client_address(request, &gateway.config)) {
+        return Err(Error::IpNotAllowed);
+    }
+    Ok(caller)
+}
+
 async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
     let mut caller = match credential {

@@ -63,6 +63,17 @@ pub struct Resumption {
     pub missing: u64,
 }
 
+/// What an event is to a client that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was not there before.
+    New,
+    /// It was taken before.
+    Known,
+    /// The gateway has yet to tell where both go on.
+    TooEarly,
+}
+
 /// The state between connections.
 pub struct Continuity {
     wanted: bool,
@@ -77,6 +88,8 @@ pub struct Continuity {
     /// On any, to a gateway that remembers it if it arrived.
     finish_said: bool,
     seq: u64,
+    /// Events up to this one were taken before; the gateway may not know and send them again.
+    known: u64,
     told: u64,
     receipt_due: bool,
     /// Something came of the connection that stands.
@@ -119,6 +132,7 @@ impl Continuity {
             finish_sent: false,
             finish_said: false,
             seq: 0,
+            known: 0,
             told: 0,
             receipt_due: false,
             progress: false,
@@ -132,16 +146,17 @@ impl Continuity {
         self.grant = Some(Grant { token, window: Duration::from_millis(window_ms), epoch });
     }
 
-    /// An event arrived that is not an announcement. `false`: none was due, the connection is of no use.
-    pub fn count(&mut self, text: &str) -> bool {
-        if frame_counts(text) {
-            if self.stage == Stage::Resuming {
-                return false;
-            }
-            self.seq += 1;
-            self.progress = true;
+    /// An event arrived that is not an announcement.
+    pub fn count(&mut self, text: &str) -> Arrival {
+        if !frame_counts(text) {
+            return Arrival::New;
         }
-        true
+        if self.stage == Stage::Resuming {
+            return Arrival::TooEarly;
+        }
+        self.seq += 1;
+        self.progress = true;
+        if self.seq > self.known { Arrival::New } else { Arrival::Known }
     }
 
     /// Events up to `to_seq` don't come any more.
@@ -176,7 +191,9 @@ impl Continuity {
     /// The connection is lost. How to come back, and within which time; `None`: there is no way.
     pub fn lost(&mut self) -> Option<(Way, Duration)> {
         let way = match &self.grant {
-            Some(grant) => (Way::Resume { token: grant.token.clone(), last_seq: self.seq }, grant.window),
+            Some(grant) => {
+                (Way::Resume { token: grant.token.clone(), last_seq: self.seq.max(self.known) }, grant.window)
+            }
             None if self.wanted && self.seq == 0 => (Way::Anew, OPENING_WINDOW),
             None => return None,
         };
@@ -201,6 +218,7 @@ impl Continuity {
         if let Some(grant) = &mut self.grant {
             grant.epoch = epoch;
         }
+        self.known = if forgotten { 0 } else { self.seq.max(self.known) };
         (self.seq, self.told) = (seq, seq);
         // It may not have arrived; a second one does no harm.
         self.finish_sent = false;

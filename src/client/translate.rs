@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at
 
 use super::announcement::Announcement;
 use super::connection::{Connection, Door, Incoming};
-use super::continuity::{Continuity, Pace, Sending, Way};
+use super::continuity::{Arrival, Continuity, Pace, Sending, Way};
 use super::dialect::Wish;
 use super::event::Event;
 use super::failure::Failure;
@@ -196,8 +196,12 @@ impl<W: FnMut(Update<'_>)> Run<'_, W> {
         if let Some(announcement) = Announcement::read(text).filter(|_| self.options.resume) {
             return self.announced(&announcement);
         }
-        if !self.continuity.count(text) {
-            return Some(Leave::Parted(Parting::Lost("the gateway did not tell where to go on".to_owned())));
+        match self.continuity.count(text) {
+            Arrival::New => {}
+            Arrival::Known => return None,
+            Arrival::TooEarly => {
+                return Some(Leave::Parted(Parting::Lost("the gateway did not tell where to go on".to_owned())));
+            }
         }
         let mut event = Event::read(text);
         if let Event::SpeechStarted { at_ms, .. } | Event::SpeechStopped { at_ms, .. } = &mut event {

@@ -45,6 +45,8 @@ pub struct Store {
     pub redis_url: Option<Secret>,
     /// How long sessions go on without the store, seconds.
     pub grace_seconds: u64,
+    /// New sessions are refused while DATA_DIR's file system has less room, bytes.
+    pub disk_margin_bytes: u64,
     /// How long raw usage is kept, days.
     pub usage_retention_days: u32,
 }
@@ -93,6 +95,10 @@ pub struct Upstream {
     pub anthropic_base_url: Option<String>,
     /// Until a WebSocket to the provider is open, milliseconds.
     pub dial_timeout_ms: u64,
+    /// WebSockets to the provider that are opened in a second at most, once the burst is used up.
+    pub dials_per_second: u32,
+    /// WebSockets to the provider that may be opened at once.
+    pub dial_burst: u32,
     /// Callers may bring their own provider key.
     pub allow_byok: bool,
 }
@@ -111,7 +117,7 @@ pub struct Realtime {
     pub slow_client_seconds: u64,
     /// How long a dropped session can be resumed, seconds.
     pub resume_window_seconds: u64,
-    /// Age at which an upstream leg is replaced, seconds.
+    /// Age at which an upstream leg is replaced at the latest, seconds; a pause is looked for before.
     pub rollover_seconds: u64,
     /// Memory for replay and source audio over all sessions, bytes.
     pub continuity_memory_bytes: u64,
@@ -129,6 +135,17 @@ pub struct Model {
     pub protocol: Protocol,
     /// How it reports tokens.
     pub usage: UsageReport,
+    /// Age at which an upstream leg of this model is replaced, seconds; ROLLOVER_SECONDS where it isn't set.
+    #[serde(default)]
+    pub rollover_seconds: Option<u64>,
+    /// Input tokens on one upstream leg of this model at which it is replaced.
+    #[serde(default = "rollover_input_tokens")]
+    pub rollover_input_tokens: u64,
+}
+
+/// Below the 49,152 input tokens that a LiveTranslate session's context takes.
+fn rollover_input_tokens() -> u64 {
+    40_000
 }
 
 impl Model {

@@ -13,17 +13,21 @@ use actix_web_actors::ws::WebsocketContext;
 
 use super::flow::{DOWNLINK_LIMIT, Flow, Gate, charge, mailbox_capacity};
 use super::frames::{Decoded, Incoming, Joined};
-use super::messages::{Down, Up};
+use super::messages::{Down, Grip, Said, Up};
 use crate::error::Error;
 
 /// The customer's half of a session. Lives as long as the socket.
 pub struct ClientSession {
     link: Recipient<Up>,
+    /// Its number among the sockets of the session.
+    socket: u32,
     uplink: Flow,
     downlink: Flow,
     payload: Option<Payload>,
     /// The customer broke a rule: the link's last words are still to come.
     broke: bool,
+    /// The customer sent a close frame.
+    said_goodbye: bool,
     /// The close frame is on its way: what the customer still sends is read and dropped. A socket that is closed
     /// with unread data in it resets the connection, and the customer would lose the last events.
     closing: bool,
@@ -33,15 +37,24 @@ pub struct ClientSession {
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl ClientSession {
-    /// A socket that passes what it reads to `link`. `payload` is what follows the upgrade.
+    /// A socket that passes what it reads to a link. `payload` is what follows the upgrade.
     #[must_use]
-    pub fn new(link: Recipient<Up>, uplink: Flow, downlink: Flow, payload: Payload) -> Self {
-        Self { link, uplink, downlink, payload: Some(payload), broke: false, closing: false }
+    pub fn new(grip: Grip, payload: Payload) -> Self {
+        Self {
+            link: grip.link,
+            socket: grip.socket,
+            uplink: grip.uplink,
+            downlink: grip.downlink,
+            payload: Some(payload),
+            broke: false,
+            said_goodbye: false,
+            closing: false,
+        }
     }
 
     /// The flow keeps the mailbox from filling up; should it ever, the session ends rather than lose a message.
-    fn tell(&self, up: Up, ctx: &mut WebsocketContext<Self>) {
-        match self.link.try_send(up) {
+    fn tell(&self, said: Said, ctx: &mut WebsocketContext<Self>) {
+        match self.link.try_send(Up { socket: self.socket, said }) {
             Ok(()) => {}
             Err(SendError::Full(_)) => {
                 log::error!("the link's mailbox was full");
@@ -58,7 +71,7 @@ impl Actor for ClientSession {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(mailbox_capacity(DOWNLINK_LIMIT));
         let address = ctx.address().recipient();
-        self.tell(Up::Attached(address), ctx);
+        self.tell(Said::Attached(address), ctx);
         if let Some(payload) = self.payload.take() {
             let messages = Joined::new(Decoded::new(payload));
             ctx.add_stream(Gate::new(self.uplink.clone(), messages));
@@ -67,35 +80,37 @@ impl Actor for ClientSession {
 
     #[expect(clippy::disallowed_methods, reason = "the end of a socket must be heard, and happens once")]
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.link.do_send(Up::Gone);
+        self.link.do_send(Up { socket: self.socket, said: Said::Gone(self.said_goodbye) });
     }
 }
 
 impl StreamHandler<Result<Incoming, Error>> for ClientSession {
     fn handle(&mut self, item: Result<Incoming, Error>, ctx: &mut Self::Context) {
         match item {
-            Ok(Incoming::Data(_) | Incoming::Ping(_) | Incoming::Pong) | Err(_) if self.closing => {}
+            Ok(Incoming::Data(_) | Incoming::Ping(_) | Incoming::Pong(_)) | Err(_) if self.closing => {}
             Ok(Incoming::Data(frame)) => {
                 self.uplink.take(charge(frame.len()));
-                self.tell(Up::Frame(frame), ctx);
+                self.tell(Said::Frame(frame), ctx);
             }
             Ok(Incoming::Ping(content)) => {
                 ctx.pong(&content);
                 self.uplink.take(charge(0));
-                self.tell(Up::Heard, ctx);
+                self.tell(Said::Ping, ctx);
             }
-            Ok(Incoming::Pong) => {
+            Ok(Incoming::Pong(content)) => {
                 self.uplink.take(charge(0));
-                self.tell(Up::Heard, ctx);
+                let number = std::str::from_utf8(&content).ok().and_then(|number| number.parse().ok());
+                self.tell(Said::Pong(number), ctx);
             }
             Ok(Incoming::Close(_)) if self.closing => ctx.stop(),
             Ok(Incoming::Close(reason)) => {
+                self.said_goodbye = true;
                 ctx.close(reason.and_then(|(code, _)| close_reason(code, String::new())));
                 ctx.stop();
             }
             Err(error) => {
                 self.broke = true;
-                self.tell(Up::Broke(error), ctx);
+                self.tell(Said::Broke(error), ctx);
             }
         }
     }
@@ -121,7 +136,8 @@ impl Handler<Down> for ClientSession {
                 self.downlink.stage(charge(frame.len()));
                 ctx.write_raw(frame.into());
             }
-            Down::Ping => ctx.ping(b""),
+            Down::Ping(None) => ctx.ping(b""),
+            Down::Ping(Some(number)) => ctx.ping(number.to_string().as_bytes()),
             Down::Close(code, reason) => {
                 ctx.close(close_reason(code, reason));
                 self.closing = true;

@@ -5,13 +5,14 @@ use std::time::Instant;
 use bytestring::ByteString;
 
 use super::frames::Frame;
-use super::meter::{Meter, TokenMeter};
+use super::legs::Kind;
+use super::meter::Meter;
 use super::rules::{Rules, find_model};
 use super::watch::Watch;
 use crate::config::settings::Protocol;
 use crate::error::Error;
 use crate::ids;
-use crate::wire::realtime::{self, Settings, UpstreamEvent, Usage};
+use crate::wire::realtime::{self, Settings, UpstreamEvent};
 use crate::wire::task;
 
 /// One session's conversation so far.
@@ -19,25 +20,31 @@ pub struct Dialogue {
     rules: Rules,
     /// Counts the audio.
     pub meter: Meter,
-    tokens: TokenMeter,
     /// The provider was asked for the end: `session.finish`, `finish-task`.
     pub finish_sent: bool,
-    /// The provider has said its last word.
-    pub finished: bool,
-    /// The provider hears speech.
-    pub speaking: bool,
-    /// A response, or a task, is running.
-    pub responding: bool,
+    /// A task runs.
+    pub task_running: bool,
+    /// The task's last word was said.
+    pub task_over: bool,
     task_id: Option<String>,
+}
+
+/// What a client's message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// For the legs.
+    pub kind: Kind,
+    /// Bytes of audio in it.
+    pub bytes: u64,
+    /// The input has this many samples a second from now on.
+    pub rate: Option<u64>,
 }
 
 /// What a provider's message brought.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// It was the provider's last word.
-    pub ended: bool,
-    /// The session's token totals.
-    pub tokens: Option<Usage>,
+    /// What it is; `None` where the session speaks in tasks.
+    pub event: Option<UpstreamEvent>,
     /// The settings in force can't be metered: however they got there, the session ends.
     pub unmetered: Option<Error>,
 }
@@ -54,40 +61,50 @@ impl Dialogue {
     /// Nothing was said yet.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self {
-            meter: Meter::pcm(),
-            tokens: TokenMeter::new(rules.usage),
-            finish_sent: false,
-            finished: false,
-            speaking: false,
-            responding: false,
-            task_id: None,
-            rules,
-        }
+        Self { meter: Meter::pcm(), finish_sent: false, task_running: false, task_over: false, task_id: None, rules }
     }
 
-    /// Reads a client's message; returns the bytes of audio in it.
+    /// The session goes on from here: so much was metered before, of audio with this many samples a second.
+    pub fn go_on(&mut self, metered: u64, rate: u64) {
+        self.meter = Meter::Pcm { rate, bytes: 0, before: metered };
+    }
+
+    /// What so many bytes of audio are metered as, at the rate in force.
+    #[must_use]
+    pub fn metered(&self, bytes: u64) -> u64 {
+        self.meter.of(bytes)
+    }
+
+    /// Reads a client's message.
     ///
     /// # Errors
     /// [`Refused`], when it must not reach the provider.
-    pub fn read(&mut self, frame: &Frame, watch: &mut Watch, now: Instant) -> Result<u64, Refused> {
+    pub fn read(&mut self, frame: &Frame, watch: &mut Watch, now: Instant) -> Result<Read, Refused> {
+        let audio = |bytes: u64| Read { kind: if bytes == 0 { Kind::Other } else { Kind::Audio }, bytes, rate: None };
         match (self.rules.protocol, frame) {
-            (Protocol::Task, Frame::Binary(bytes)) => Ok(bytes.len() as u64),
-            (Protocol::Task, Frame::Text(text)) => self.read_task(text, now).map(|()| 0),
+            (Protocol::Task, Frame::Binary(bytes)) => Ok(audio(bytes.len() as u64)),
+            (Protocol::Task, Frame::Text(text)) => self.read_task(text, now).map(|()| audio(0)),
             (Protocol::Livetranslate | Protocol::Omni, Frame::Binary(_)) => Err(Refused::Session(Error::BinaryFrame)),
             (Protocol::Livetranslate | Protocol::Omni, Frame::Text(text)) => {
                 let read = realtime::client_frame(text);
-                if let Some(update) = read.update {
-                    if let Some(format) = update.compressed {
-                        return Err(Refused::Frame(error_event(&compressed(&format))));
+                let mut kind = audio(read.audio_bytes).kind;
+                if let Some(update) = &read.update {
+                    if let Some(format) = &update.compressed {
+                        return Err(Refused::Frame(error_event(&compressed(format))));
                     }
-                    self.configure(&update, watch);
+                    self.configure(update, watch);
+                    kind = Kind::Settings;
                 }
-                self.finish_sent |= read.finish;
                 if let Some(audio) = read.audio {
                     watch.listen(audio, now);
                 }
-                Ok(read.audio_bytes)
+                self.finish_sent |= read.finish;
+                if read.finish {
+                    kind = Kind::Finish;
+                } else if read.commit {
+                    kind = Kind::Commit;
+                }
+                Ok(Read { kind, bytes: read.audio_bytes, rate: read.update.and_then(|update| update.sample_rate) })
             }
         }
     }
@@ -100,7 +117,8 @@ impl Dialogue {
                 self.finish_sent = false;
                 match known {
                     Ok(model) if model.protocol == Protocol::Task => {
-                        self.responding = true;
+                        self.task_running = true;
+                        self.task_over = false;
                         self.meter.begin(&task, now);
                         Ok(())
                     }
@@ -131,41 +149,34 @@ impl Dialogue {
 
     /// Follows a provider's message.
     pub fn follow(&mut self, frame: &Frame, watch: &mut Watch) -> Heard {
-        let Frame::Text(text) = frame else { return Heard::default() };
         if self.rules.protocol == Protocol::Task {
-            return Heard { ended: self.follow_task(text), ..Heard::default() };
-        }
-        let (mut tokens, mut unmetered) = (None, None);
-        match realtime::upstream_event(text) {
-            UpstreamEvent::SpeechStarted => self.speaking = true,
-            UpstreamEvent::SpeechStopped => self.speaking = false,
-            UpstreamEvent::ResponseCreated => self.responding = true,
-            UpstreamEvent::ResponseDone(usage) => {
-                self.responding = false;
-                tokens = usage.map(|usage| self.tokens.add(usage));
+            if let Frame::Text(text) = frame {
+                self.follow_task(text);
             }
-            UpstreamEvent::Configured(settings) => {
-                self.configure(&settings, watch);
-                unmetered = settings.compressed.as_deref().map(compressed);
-            }
-            UpstreamEvent::Finished => self.finished = true,
-            UpstreamEvent::Other => {}
+            return Heard::default();
         }
-        Heard { ended: self.finished, tokens, unmetered }
+        let event = match frame {
+            Frame::Text(text) => realtime::upstream_event(text),
+            Frame::Binary(_) => UpstreamEvent::Other,
+        };
+        let mut unmetered = None;
+        if let UpstreamEvent::Created(settings) | UpstreamEvent::Updated(settings) = &event {
+            self.configure(settings, watch);
+            unmetered = settings.compressed.as_deref().map(compressed);
+        }
+        Heard { event: Some(event), unmetered }
     }
 
-    fn follow_task(&mut self, text: &str) -> bool {
-        match task::upstream_event(text) {
-            task::UpstreamEvent::Result(seconds) => {
-                seconds.into_iter().for_each(|seconds| self.meter.report(seconds));
-                false
-            }
-            task::UpstreamEvent::Ended(seconds) => {
-                seconds.into_iter().for_each(|seconds| self.meter.report(seconds));
-                self.responding = false;
-                true
-            }
-            task::UpstreamEvent::Other => false,
+    fn follow_task(&mut self, text: &str) {
+        let (seconds, ended) = match task::upstream_event(text) {
+            task::UpstreamEvent::Result(seconds) => (seconds, false),
+            task::UpstreamEvent::Ended(seconds) => (seconds, true),
+            task::UpstreamEvent::Other => return,
+        };
+        seconds.into_iter().for_each(|seconds| self.meter.report(seconds));
+        if ended {
+            self.task_running = false;
+            self.task_over = true;
         }
     }
 

@@ -111,6 +111,18 @@ impl Flow {
         self.0.moved_ms.store(elapsed, Ordering::Release);
     }
 
+    /// Whether it takes more.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.held.load(Ordering::Acquire) <= self.0.limit
+    }
+
+    /// Resolves when it takes more. One at a time may wait, for this or at a gate.
+    pub fn opened(&self) -> impl Future<Output = ()> + use<> {
+        let flow = self.clone();
+        std::future::poll_fn(move |cx| flow.poll_open(cx))
+    }
+
     fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
         let open = || self.0.held.load(Ordering::Acquire) <= self.0.limit;
         if open() {

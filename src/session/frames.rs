@@ -57,8 +57,8 @@ pub enum Incoming {
     Data(Frame),
     /// A ping, to be answered with the same content.
     Ping(Bytes),
-    /// A pong.
-    Pong,
+    /// A pong, with the content of the ping that it answers.
+    Pong(Bytes),
     /// The peer closes: code and reason, where it gave them.
     Close(Option<(u16, String)>),
 }
@@ -82,7 +82,7 @@ impl<S> Joined<S> {
             RawFrame::Text(bytes) => return text(bytes).map(Some),
             RawFrame::Binary(bytes) => return Ok(Some(Incoming::Data(Frame::Binary(bytes)))),
             RawFrame::Ping(bytes) => return Ok(Some(Incoming::Ping(bytes))),
-            RawFrame::Pong(_) => return Ok(Some(Incoming::Pong)),
+            RawFrame::Pong(bytes) => return Ok(Some(Incoming::Pong(bytes))),
             RawFrame::Close(reason) => {
                 let reason = reason.map(|reason| (reason.code.into(), reason.description.unwrap_or_default()));
                 return Ok(Some(Incoming::Close(reason)));

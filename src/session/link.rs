@@ -1,47 +1,52 @@
-//! UpstreamLink: the durable half of a session. It owns the provider's socket, the session's clock,
-//! its meter and its lease, and carries out what the relay decides.
+//! UpstreamLink: the durable half of a session. It owns the provider's sockets, the session's clock, its meter and its
+//! lease, and carries out what the relay decides. It outlives a dropped customer and a dropped provider.
 
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix::dev::SendError;
-use actix::io::{SinkWrite, WriteHandler};
+use actix::io::WriteHandler;
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, StreamHandler, WrapFuture,
 };
-use actix_http::ws::{Message, ProtocolError};
-use futures_util::{Sink, StreamExt};
+use actix_http::ws::ProtocolError;
 
-use super::flow::{DOWNLINK_LIMIT, Flow, Gate, UPLINK_LIMIT, charge, mailbox_capacity};
-use super::frames::{Frame, Incoming, Joined};
-use super::legs::{Leg, Pressure};
-use super::messages::{Down, Up};
+use super::flow::{DOWNLINK_LIMIT, Flow, UPLINK_LIMIT, charge, mailbox_capacity};
+use super::frames::{Frame, Incoming};
+use super::messages::{Down, Grip, Said, TakeUp, Up};
 use super::relay::Relay;
 use super::roster::{Control, Seat};
-use super::rules::Rules;
+use super::sides::{Pressure, Side};
 use super::socket::ClientSocket;
 use super::step::{Action, Event, LeaseView};
+use super::wires::{FromLeg, Wires};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::quota::lease::Lease;
-use crate::upstream::dashscope::Socket;
+use crate::upstream::dashscope::{Dialer, Socket};
 
 /// Deadlines are looked at this often.
 const TICK: Duration = Duration::from_secs(1);
+/// The number of a session's first leg, and of its first socket.
+const FIRST: u32 = 1;
 
 /// What a session is made of once it is admitted and the provider has answered.
 pub struct Parts {
+    /// What it decides by.
+    pub relay: Relay,
     /// Its place; given back when the session ends.
     pub seat: Seat,
     /// Its hold on the budgets.
     pub lease: Lease,
-    /// What it may do.
-    pub rules: Rules,
-    /// The provider's socket.
+    /// The provider's first socket.
     pub upstream: Socket,
+    /// Opens others.
+    pub dialer: Dialer,
     /// The customer's, for the last resort.
     pub client_socket: Option<ClientSocket>,
+    /// For how long a customer who takes nothing is waited for.
+    pub slow_after: Duration,
+    /// SHA-256 of the token that authorizes a resume, hex.
+    pub resume_hash: Option<String>,
     /// Figures.
     pub metrics: Metrics,
 }
@@ -52,109 +57,157 @@ pub struct UpstreamLink {
     relay: Relay,
     seat: Option<Seat>,
     lease: Option<Lease>,
+    /// Until the customer's socket is there.
     upstream: Option<Socket>,
-    sink: Option<Writer>,
+    dialer: Dialer,
+    wires: Wires,
     client: Option<Recipient<Down>>,
     client_socket: Option<ClientSocket>,
+    /// The number of the socket that is heard.
+    socket: u32,
+    /// The socket that is about to come.
+    arriving: Option<Arriving>,
+    sockets: u32,
     /// For how long a customer who takes nothing is waited for.
     slow_after: Duration,
     /// When the customer was told to go.
     told_to_go: Option<Instant>,
+    /// Said when all that waits for the customer is sent.
+    farewell: Option<(u16, String)>,
     /// The usage is written: only the customer is waited for.
     settled: bool,
     downlink: Flow,
     uplink: Flow,
+    /// Somebody waits for the downlink to open.
+    awaiting_room: bool,
+    resume_hash: Option<String>,
     actions: Vec<Action>,
     metrics: Metrics,
 }
 
-type Writer = SinkWrite<Message, Sent<futures_util::stream::SplitSink<Socket, Message>>>;
+struct Arriving {
+    socket: u32,
+    last_seq: u64,
+    downlink: Flow,
+    client_socket: Option<ClientSocket>,
+}
 
 impl UpstreamLink {
     /// Starts the link on this thread; it reads nothing until a customer's socket is attached.
-    /// Returns its address and the two flows, up and down.
     #[must_use]
-    pub fn start_with(parts: Parts) -> (Addr<Self>, Flow, Flow) {
+    pub fn start_with(parts: Parts) -> Grip {
         let (uplink, downlink) = (Flow::new(UPLINK_LIMIT), Flow::new(DOWNLINK_LIMIT));
         let flows = (uplink.clone(), downlink.clone());
-        let slow_after = Duration::from_secs(parts.rules.config.realtime.slow_client_seconds);
-        let address = Self::create(|ctx| {
+        let address: Addr<Self> = Self::create(|ctx| {
             ctx.set_mailbox_capacity(mailbox_capacity(UPLINK_LIMIT));
+            let arriving =
+                Arriving { socket: FIRST, last_seq: 0, downlink: downlink.clone(), client_socket: parts.client_socket };
             Self {
                 session_id: parts.seat.session_id().to_owned(),
-                relay: Relay::new(parts.rules, Instant::now()),
+                relay: parts.relay,
                 seat: Some(parts.seat),
                 lease: Some(parts.lease),
                 upstream: Some(parts.upstream),
-                sink: None,
+                dialer: parts.dialer,
+                wires: Wires::new(uplink.clone()),
                 client: None,
-                client_socket: parts.client_socket,
-                slow_after,
+                client_socket: None,
+                socket: FIRST,
+                arriving: Some(arriving),
+                sockets: FIRST,
+                slow_after: parts.slow_after,
                 told_to_go: None,
+                farewell: None,
                 settled: false,
                 downlink,
                 uplink,
+                awaiting_room: false,
+                resume_hash: parts.resume_hash,
                 actions: Vec::new(),
                 metrics: parts.metrics,
             }
         });
-        (address, flows.0, flows.1)
+        Grip { socket: FIRST, link: address.recipient(), uplink: flows.0, downlink: flows.1 }
     }
 
     fn on(&mut self, event: Event, ctx: &mut Context<Self>) {
         let lease = self.lease.as_ref();
-        let (room, forwarded) = lease.map_or((0, 0), |lease| (lease.room(), lease.forwarded()));
-        let used_up = lease.is_some_and(Lease::used_up);
+        let view = LeaseView {
+            room: lease.map_or(0, Lease::room),
+            forwarded: lease.map_or(0, Lease::forwarded),
+            used_up: lease.is_some_and(Lease::used_up),
+            acknowledged: lease.map_or(0, |lease| lease.acknowledged().samples),
+            client_takes: self.downlink.is_open(),
+        };
         let mut actions = std::mem::take(&mut self.actions);
-        self.relay.on(event, LeaseView { room, forwarded, used_up }, Instant::now(), &mut actions);
+        self.relay.on(event, view, Instant::now(), &mut actions);
         for action in actions.drain(..) {
             self.act(action, ctx);
         }
         self.actions = actions;
+        if self.relay.client_waits() || self.farewell.is_some() {
+            self.pump(ctx);
+        }
     }
 
     fn act(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
-            Action::ToUpstream(frame, samples) => {
+            Action::ToUpstream(leg, frame, samples) => {
                 self.count(samples);
-                self.write(frame.into());
+                self.wires.write(leg, frame.into());
             }
             Action::Count(samples) => self.count(samples),
             Action::Drop(frame) => self.uplink.give(charge(frame.len())),
-            Action::Inject(text) => {
-                self.uplink.take(charge(text.len()));
-                self.write(Message::Text(text));
+            Action::Inject(leg, frame) => {
+                self.uplink.take(charge(frame.len()));
+                self.wires.write(leg, frame.into());
             }
+            Action::Dial(leg, within) => self.dial(leg, within, ctx),
+            Action::HangUp(leg) => self.wires.hang_up(leg, ctx),
             Action::ToClient(frame) => self.send_down(frame, ctx),
-            Action::Demand(samples) => self.demand(samples, ctx),
-            Action::Tokens(usage) => {
-                if let Some(lease) = &self.lease {
-                    lease.report_tokens(usage.input_tokens, usage.output_tokens);
+            Action::Notice(event) => {
+                if self.relay.resumable() {
+                    self.send_down(Frame::Text(event.frame()), ctx);
                 }
             }
-            Action::Ping(Leg::Upstream) => self.write(Message::Ping(bytes::Bytes::new())),
-            Action::Ping(Leg::Client) => self.tell(Down::Ping),
+            Action::Ping(Side::Upstream) => self.wires.ping(),
+            Action::Ping(Side::Client) => self.tell(Down::Ping(self.relay.ping())),
             Action::CloseClient(code, reason) => {
-                self.tell(Down::Close(code, reason));
                 self.told_to_go.get_or_insert_with(Instant::now);
+                self.farewell = Some((code, reason));
+                if !self.relay.client_waits() {
+                    self.say_farewell();
+                }
             }
             Action::CutClient => self.cut_client(),
             Action::LeaveSeat => self.seat = None,
             Action::Finish(reason) => self.finish(reason, ctx),
+            Action::Release(reason) => self.release(reason, ctx),
+            Action::Demand(samples) => self.demand(samples, ctx),
+            Action::Tokens(_) | Action::Configure(_) | Action::FinishThrough(_) | Action::Away(_) => {
+                self.note(action);
+            }
+        }
+    }
+
+    /// Passes on what the ledger or the roster should know.
+    fn note(&self, action: Action) {
+        let (Some(lease), Some(seat)) = (&self.lease, &self.seat) else { return };
+        match action {
+            Action::Tokens(usage) => lease.report_tokens(usage.input_tokens, usage.output_tokens),
+            Action::Configure(settings) if self.relay.resumable() => lease.configure(settings),
+            Action::FinishThrough(ack) => lease.finish_through(ack),
+            Action::Away(away) => {
+                lease.set_away(away);
+                seat.set_away(away);
+            }
+            _ => {}
         }
     }
 
     fn count(&self, samples: u64) {
         if let Some(lease) = &self.lease {
             lease.forward(samples);
-        }
-    }
-
-    fn write(&mut self, message: Message) {
-        if let Some(sink) = &mut self.sink
-            && sink.write(message).is_err()
-        {
-            log::debug!("the provider's socket is closing; a message was not sent");
         }
     }
 
@@ -170,7 +223,29 @@ impl UpstreamLink {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "at most one ping in some seconds and one close a session")]
+    /// Sends what waits for a resumable customer, as far as his socket takes it.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        while self.client.is_some() && self.downlink.is_open() {
+            let Some(frame) = self.relay.next_for_client() else {
+                return self.say_farewell();
+            };
+            self.send_down(frame, ctx);
+        }
+        if self.client.is_some() && !std::mem::replace(&mut self.awaiting_room, true) {
+            ctx.spawn(self.downlink.opened().into_actor(self).map(|(), link, ctx| {
+                link.awaiting_room = false;
+                link.pump(ctx);
+            }));
+        }
+    }
+
+    fn say_farewell(&mut self) {
+        if let Some((code, reason)) = self.farewell.take() {
+            self.tell(Down::Close(code, reason));
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "at most one ping in some seconds and one close a socket")]
     fn tell(&self, down: Down) {
         if let Some(client) = &self.client {
             client.do_send(down);
@@ -181,6 +256,35 @@ impl UpstreamLink {
         let Some(lease) = &self.lease else { return };
         let answer = lease.demand(samples).into_actor(self);
         ctx.spawn(answer.map(|answer, link, ctx| link.on(Event::Answered(answer), ctx)));
+    }
+
+    fn dial(&mut self, leg: u32, within: Duration, ctx: &mut Context<Self>) {
+        let dialer = self.dialer.clone();
+        let wait = within.mul_f64(rand::random::<f64>());
+        let dialling = async move {
+            tokio::time::sleep(wait).await;
+            dialer.dial().await
+        };
+        ctx.spawn(dialling.into_actor(self).map(move |answer, link, ctx| {
+            let answer = match answer {
+                Ok(_) if link.lease.is_none() => return,
+                Ok(socket) => {
+                    link.connect(leg, socket, ctx);
+                    Ok(())
+                }
+                Err(refused) => {
+                    log::warn!(session_id = link.session_id.as_str(); "a new leg was refused: {}", refused.error);
+                    Err((refused.error, refused.lasting))
+                }
+            };
+            link.on(Event::Dialled(leg, answer), ctx);
+        }));
+    }
+
+    /// A resumable customer who takes nothing loses audio; for every other one the provider waits.
+    fn connect(&mut self, leg: u32, socket: Socket, ctx: &mut Context<Self>) {
+        let gate = if self.relay.resumable() { Flow::new(DOWNLINK_LIMIT) } else { self.downlink.clone() };
+        self.wires.connect(leg, socket, gate, ctx);
     }
 
     fn cut_client(&mut self) {
@@ -209,20 +313,43 @@ impl UpstreamLink {
     /// Settles and stops: the place is free at once, the actor goes when the usage is written and the
     /// customer's socket is gone.
     fn finish(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
-        self.write(Message::Close(Some(actix_http::ws::CloseCode::Normal.into())));
-        if let Some(sink) = &mut self.sink {
-            sink.close();
-        }
-        self.seat = None;
-        self.told_to_go.get_or_insert_with(Instant::now);
-        self.metrics.sessions_ended.with_label_values(&[reason]).inc();
-        let Some(lease) = self.lease.take() else { return };
-        let samples = lease.forwarded();
-        log::info!(session_id = self.session_id.as_str(), reason = reason, samples = samples; "session ended");
+        let Some(lease) = self.end(reason, ctx) else { return };
         ctx.spawn(lease.settle(reason).into_actor(self).map(|(), link, ctx| {
             link.settled = true;
             link.stop_when_alone(ctx);
         }));
+    }
+
+    /// The same, but the session can be resumed elsewhere.
+    fn release(&mut self, reason: &'static str, ctx: &mut Context<Self>) {
+        let Some(lease) = self.end(reason, ctx) else { return };
+        ctx.spawn(lease.release(reason).into_actor(self).map(|(), link, ctx| {
+            link.settled = true;
+            link.stop_when_alone(ctx);
+        }));
+    }
+
+    fn end(&mut self, reason: &'static str, ctx: &mut Context<Self>) -> Option<Lease> {
+        self.wires.hang_up_all(ctx);
+        self.seat = None;
+        self.told_to_go.get_or_insert_with(Instant::now);
+        self.metrics.sessions_ended.with_label_values(&[reason]).inc();
+        let lease = self.lease.take()?;
+        let samples = lease.forwarded();
+        log::info!(session_id = self.session_id.as_str(), reason = reason, samples = samples; "session ended");
+        Some(lease)
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        if self.lease.as_ref().is_some_and(Lease::lost) {
+            self.on(Event::Moved, ctx);
+        }
+        let pressure = Pressure { downlink: self.downlink.stalled(), uplink: self.uplink.stalled() };
+        self.on(Event::Tick(pressure), ctx);
+        self.see_client_off();
+        if let Some(seat) = &self.seat {
+            seat.report_memory(self.relay.memory());
+        }
     }
 }
 
@@ -232,45 +359,83 @@ impl Actor for UpstreamLink {
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(seat) = &self.seat {
             seat.attach(ctx.address().recipient());
+            if let Some(hash) = self.resume_hash.take() {
+                seat.can_be_taken_up(hash, ctx.address().recipient());
+            }
         }
-        ctx.run_interval(TICK, |link, ctx| {
-            let pressure = Pressure { downlink: link.downlink.stalled(), uplink: link.uplink.stalled() };
-            link.on(Event::Tick(pressure), ctx);
-            link.see_client_off();
-        });
+        ctx.run_interval(TICK, Self::tick);
     }
 }
 
 impl UpstreamLink {
-    fn attach(&mut self, client: Recipient<Down>, ctx: &mut Context<Self>) {
+    /// A customer's socket is there: the first, or another one that takes the place of the last.
+    fn attach(&mut self, client: Recipient<Down>, socket: u32, ctx: &mut Context<Self>) {
+        let Some(arriving) = self.arriving.take_if(|arriving| arriving.socket == socket) else {
+            return;
+        };
+        self.cut_client();
         self.client = Some(client);
-        let Some(upstream) = self.upstream.take() else { return };
-        let (sink, stream) = upstream.split();
-        let sent = Sent { flow: self.uplink.clone(), inner: sink, pending: 0 };
-        self.sink = Some(SinkWrite::new(sent, ctx));
-        ctx.add_stream(Gate::new(self.downlink.clone(), Joined::new(stream)));
+        self.socket = socket;
+        self.downlink = arriving.downlink;
+        self.client_socket = arriving.client_socket;
+        self.told_to_go = None;
+        self.on(Event::ClientBack(arriving.last_seq), ctx);
+        if let Some(upstream) = self.upstream.take() {
+            self.connect(FIRST, upstream, ctx);
+        }
+    }
+
+    /// A socket that another one has replaced is not heard; what it was charged is free again.
+    fn ignore(&self, said: &Said) {
+        match said {
+            Said::Frame(frame) => self.uplink.give(charge(frame.len())),
+            Said::Ping | Said::Pong(_) => self.uplink.give(charge(0)),
+            Said::Attached(_) | Said::Broke(_) | Said::Gone(_) => {}
+        }
     }
 }
 
 impl Handler<Up> for UpstreamLink {
     type Result = ();
 
-    fn handle(&mut self, up: Up, ctx: &mut Context<Self>) {
-        match up {
-            Up::Attached(client) => self.attach(client, ctx),
-            Up::Frame(frame) => self.on(Event::Client(frame), ctx),
-            Up::Heard => {
+    fn handle(&mut self, Up { socket, said }: Up, ctx: &mut Context<Self>) {
+        match said {
+            Said::Attached(client) => self.attach(client, socket, ctx),
+            said if socket != self.socket => self.ignore(&said),
+            Said::Frame(frame) => self.on(Event::Client(frame), ctx),
+            Said::Ping => {
                 self.uplink.give(charge(0));
-                self.relay.heard(Leg::Client, Instant::now());
+                self.relay.heard(Side::Client, Instant::now());
             }
-            Up::Broke(error) => self.on(Event::ClientBroke(error), ctx),
-            Up::Gone => {
+            Said::Pong(number) => {
+                self.uplink.give(charge(0));
+                match number {
+                    Some(number) => self.on(Event::ClientReached(number), ctx),
+                    None => self.relay.heard(Side::Client, Instant::now()),
+                }
+            }
+            Said::Broke(error) => self.on(Event::ClientBroke(error), ctx),
+            Said::Gone(closed) => {
                 self.client = None;
                 self.client_socket = None;
-                self.on(Event::ClientGone, ctx);
+                self.on(Event::ClientGone(closed), ctx);
                 self.stop_when_alone(ctx);
             }
         }
+    }
+}
+
+impl Handler<TakeUp> for UpstreamLink {
+    type Result = Result<Grip, Error>;
+
+    fn handle(&mut self, TakeUp { last_seq, client_socket }: TakeUp, ctx: &mut Context<Self>) -> Self::Result {
+        if !self.relay.takes_back(last_seq) {
+            return Err(Error::SessionGone);
+        }
+        self.sockets += 1;
+        let (socket, downlink) = (self.sockets, Flow::new(DOWNLINK_LIMIT));
+        self.arriving = Some(Arriving { socket, last_seq, downlink: downlink.clone(), client_socket });
+        Ok(Grip { socket, link: ctx.address().recipient(), uplink: self.uplink.clone(), downlink })
     }
 }
 
@@ -282,78 +447,43 @@ impl Handler<Control> for UpstreamLink {
             Control::End(why) => Event::End(why),
             Control::ExpiresAt(at) => Event::ExpiresAt(at),
             Control::GoAway(deadline) => Event::GoAway(deadline),
+            Control::SpareMemory => return self.relay.drop_audio(),
         };
         self.on(event, ctx);
     }
 }
 
-impl StreamHandler<Result<Incoming, Error>> for UpstreamLink {
-    fn handle(&mut self, item: Result<Incoming, Error>, ctx: &mut Context<Self>) {
+impl StreamHandler<FromLeg> for UpstreamLink {
+    fn handle(&mut self, (leg, item): FromLeg, ctx: &mut Context<Self>) {
         match item {
-            Ok(Incoming::Data(frame)) => self.on(Event::Upstream(frame), ctx),
-            Ok(Incoming::Ping(content)) => {
-                self.relay.heard(Leg::Upstream, Instant::now());
-                self.write(Message::Pong(content));
+            Some(Ok(Incoming::Data(frame))) => self.on(Event::Upstream(leg, frame), ctx),
+            Some(Ok(Incoming::Ping(content))) => {
+                self.relay.upstream_lives(leg, Instant::now());
+                self.wires.pong(leg, content);
             }
-            Ok(Incoming::Pong) => self.relay.heard(Leg::Upstream, Instant::now()),
-            Ok(Incoming::Close(reason)) => {
+            Some(Ok(Incoming::Pong(_))) => self.relay.upstream_lives(leg, Instant::now()),
+            Some(Ok(Incoming::Close(reason))) => {
                 const NO_CODE: u16 = 1005;
-                self.on(Event::UpstreamGone(Some(reason.unwrap_or((NO_CODE, String::new())))), ctx);
+                self.on(Event::UpstreamGone(leg, Some(reason.unwrap_or((NO_CODE, String::new())))), ctx);
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 log::warn!(session_id = self.session_id.as_str(); "the provider's leg broke: {error}");
-                self.on(Event::UpstreamGone(None), ctx);
+                self.on(Event::UpstreamGone(leg, None), ctx);
             }
+            None => self.on(Event::UpstreamGone(leg, None), ctx),
         }
     }
 
-    fn finished(&mut self, ctx: &mut Context<Self>) {
-        self.on(Event::UpstreamGone(None), ctx);
-    }
+    /// The end of one leg is not the session's.
+    fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
 impl WriteHandler<ProtocolError> for UpstreamLink {
-    fn error(&mut self, error: ProtocolError, ctx: &mut Context<Self>) -> actix::Running {
+    /// The same socket's reading half tells the rest.
+    fn error(&mut self, error: ProtocolError, _: &mut Context<Self>) -> actix::Running {
         log::debug!(session_id = self.session_id.as_str(); "writing to the provider failed: {error}");
-        self.sink = None;
-        self.on(Event::UpstreamGone(None), ctx);
         actix::Running::Continue
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-/// The provider's sink, giving credit back when what it took is flushed.
-struct Sent<K> {
-    flow: Flow,
-    inner: K,
-    pending: usize,
-}
-
-impl<K: Sink<Message, Error = ProtocolError> + Unpin> Sink<Message> for Sent<K> {
-    type Error = ProtocolError;
-
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProtocolError>> {
-        Pin::new(&mut self.inner).poll_ready(cx)
-    }
-
-    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), ProtocolError> {
-        self.pending += match &message {
-            Message::Text(text) => charge(text.len()),
-            Message::Binary(bytes) => charge(bytes.len()),
-            Message::Continuation(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Nop => 0,
-        };
-        Pin::new(&mut self.inner).start_send(message)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProtocolError>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        let sent = std::mem::take(&mut self.pending);
-        self.flow.give(sent);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProtocolError>> {
-        Pin::new(&mut self.inner).poll_close(cx)
-    }
 }

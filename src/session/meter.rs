@@ -52,6 +52,15 @@ impl Meter {
         }
     }
 
+    /// What so many bytes are at the rate in force; nothing for a compressed format.
+    #[must_use]
+    pub fn of(&self, bytes: u64) -> u64 {
+        match self {
+            Self::Pcm { rate, .. } => samples(bytes, *rate),
+            Self::Clock { .. } => 0,
+        }
+    }
+
     /// Counts `bytes` of audio.
     pub fn count(&mut self, bytes: u64, now: Instant) {
         match self {
@@ -124,7 +133,9 @@ impl TokenMeter {
         self.total()
     }
 
-    fn total(&self) -> Usage {
+    /// What was reported so far.
+    #[must_use]
+    pub fn total(&self) -> Usage {
         Usage {
             input_tokens: self.base.input_tokens.saturating_add(self.last.input_tokens),
             output_tokens: self.base.output_tokens.saturating_add(self.last.output_tokens),

@@ -1,15 +1,27 @@
 //! One live translation: the customer's socket and the provider's, paired, and who is live.
 pub mod client;
+pub mod customer;
 pub mod dialogue;
+pub mod endings;
 pub mod flow;
 pub mod frames;
+pub mod leg;
 pub mod legs;
 pub mod link;
 pub mod messages;
 pub mod meter;
+pub mod phase;
+pub mod redial;
 pub mod relay;
+pub mod replay;
 pub mod roster;
+pub mod rounds;
 pub mod rules;
+pub mod script;
+pub mod segments;
+pub mod sides;
 pub mod socket;
+pub mod source;
 pub mod step;
 pub mod watch;
+pub mod wires;

@@ -4,109 +4,225 @@
 //! Open ──(quota, cap, drain)──► Ending ──(flushed, or its deadline)──► Over
 //!   └────(the client left)────► ClientLeft ──(last usage, or its deadline)──► Over
 //! ```
-//! Audio goes upstream only when the lease has room for the whole frame. A frame without room is held,
-//! and everything behind it, in order, until the keeper has answered.
+//! Audio goes upstream only when the lease has room for the whole frame and a leg is there to take it. A frame that
+//! must wait is held, and everything behind it, in order. A resumable session stays open while its client is away.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::customer::{Customer, Identity};
 use super::dialogue::{Dialogue, Refused};
 use super::frames::Frame;
-use super::legs::{Leg, Pressure};
+use super::legs::{Delivery, Kind, Legs, Sent};
+use super::phase::Phase;
 use super::rules::Rules;
+use super::sides::Side;
 use super::step::{Action, Event, LeaseView, Step};
 use super::watch::Watch;
-use crate::clock;
 use crate::config::settings::Protocol;
 use crate::error::Error;
+use crate::quota::tally::Ack;
+use crate::wire::continuity::{self, ClientWord};
+use crate::wire::members::Members;
+use crate::wire::realtime;
 
-/// How long a running sentence may take to come out when no more audio goes in.
-const LAST_SENTENCE: Duration = Duration::from_secs(10);
-/// How long the provider may take to report the last usage of a client that left.
-const LAST_USAGE: Duration = Duration::from_secs(20);
-/// Left of a drain's deadline for the last sentence of somebody who never pauses.
-const DRAIN_MARGIN: Duration = Duration::from_secs(4);
-
-#[derive(Debug)]
-enum Phase {
-    Open,
-    Ending { why: Error, until: Instant },
-    ClientLeft { until: Instant, reason: &'static str },
-    Over,
-}
+/// The largest word of a client to the gateway alone, bytes.
+const LARGEST_WORD: usize = 512;
 
 /// One session's state.
 pub struct Relay {
-    protocol: Protocol,
-    phase: Phase,
-    dialogue: Dialogue,
-    watch: Watch,
-    /// Messages behind one that has no room in the lease yet.
+    pub(super) protocol: Protocol,
+    pub(super) phase: Phase,
+    pub(super) dialogue: Dialogue,
+    pub(super) watch: Watch,
+    pub(super) legs: Legs,
+    /// A resumable session's customer.
+    pub(super) customer: Option<Customer>,
+    /// Messages behind one that can't go on yet.
     held: VecDeque<Frame>,
     /// A demand is out: nothing may be forwarded until it is answered.
-    standing: bool,
-    last_audio: Instant,
-    drain_by: Option<Instant>,
-    expires_at: Option<jiff::Timestamp>,
-    key_expires_at: Option<jiff::Timestamp>,
+    pub(super) standing: bool,
+    pub(super) last_audio: Instant,
+    pub(super) drain_by: Option<Instant>,
+    pub(super) expires_at: Option<jiff::Timestamp>,
+    pub(super) key_expires_at: Option<jiff::Timestamp>,
+    /// The provider closed after its last word, while the customer was away.
+    pub(super) farewell: Option<(u16, String)>,
+}
+
+/// Where a session goes on that another instance, or an earlier life of this one, began.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// The point up to which everything is done.
+    pub ack: Ack,
+    /// The client's settings.
+    pub settings: Option<String>,
 }
 
 impl Relay {
-    /// A session that was just admitted, both legs open.
+    /// A session that was just admitted, both sides open. `identity`: it can be resumed.
     #[must_use]
-    pub fn new(rules: Rules, now: Instant) -> Self {
+    pub fn new(rules: Rules, identity: Option<Identity>, now: Instant) -> Self {
+        let legs = Legs::new(&rules, now);
+        let customer = identity.map(|identity| Customer::new(identity, false, Ack::default(), now));
+        Self::with(rules, legs, customer, now)
+    }
+
+    /// A session that goes on here.
+    #[must_use]
+    pub fn resumed(rules: Rules, identity: Identity, past: Past, now: Instant) -> Self {
+        let known = past.settings.as_deref().and_then(|settings| realtime::client_frame(settings).update);
+        let rate = known.as_ref().and_then(|known| known.sample_rate).unwrap_or_default();
+        let customer = Customer::new(identity, true, past.ack, now);
+        let rate = if rate == 8_000 { 8_000 } else { 16_000 };
+        let legs = Legs::resumed(&rules, past.ack.samples, rate, past.settings, now);
+        let mut relay = Self::with(rules, legs, Some(customer), now);
+        relay.dialogue.go_on(past.ack.metered, rate);
+        if let Some(manual) = known.and_then(|known| known.manual) {
+            relay.watch.manual = manual;
+        }
+        relay
+    }
+
+    fn with(rules: Rules, legs: Legs, customer: Option<Customer>, now: Instant) -> Self {
         Self {
             phase: Phase::Open,
             watch: Watch::new(&rules, now),
+            legs,
+            customer,
             held: VecDeque::new(),
             standing: false,
             last_audio: now,
             drain_by: None,
             expires_at: rules.expires_at,
             key_expires_at: rules.key_expires_at,
+            farewell: None,
             protocol: rules.protocol,
             dialogue: Dialogue::new(rules),
         }
     }
 
-    /// Decides. `room` is what the lease still covers, in samples; `forwarded` what was forwarded before.
+    /// Decides. `client_takes`: the client's socket takes data.
     pub fn on(&mut self, event: Event, lease: LeaseView, now: Instant, actions: &mut Vec<Action>) {
-        let step = &mut Step { lease, now, actions };
+        let step = &mut Step { lease, now, manual: self.watch.manual, actions };
         match event {
             Event::Client(frame) => self.on_client(frame, step),
-            Event::ClientGone => self.on_client_gone("client_left", step),
+            Event::ClientGone(closed) => self.on_client_gone(closed, step),
+            Event::ClientBack(last_seq) => self.on_client_back(last_seq, step),
             Event::ClientBroke(error) => self.end_now(&error, step),
-            Event::Upstream(frame) => self.on_upstream(frame, step),
-            Event::UpstreamGone(reason) => self.on_upstream_gone(reason, step),
+            Event::ClientReached(number) => {
+                self.watch.heard(Side::Client, now);
+                if let Some(customer) = &mut self.customer {
+                    customer.reached(number, step);
+                }
+            }
+            Event::Upstream(number, frame) => self.on_upstream(number, frame, step),
+            Event::UpstreamGone(number, reason) => self.on_upstream_gone(number, reason, step),
+            Event::Dialled(number, answer) => {
+                if let Err(error) = self.legs.dialled(number, answer, step) {
+                    self.close_client(&error, step);
+                }
+                self.release(step);
+            }
             Event::Answered(answer) => self.on_answer(answer, step),
             Event::End(why) => self.end_now(&why, step),
+            Event::Moved => self.moved(step),
             Event::ExpiresAt(at) => self.expires_at = at,
-            Event::GoAway(deadline) => {
-                self.drain_by = Some(deadline);
-                self.drain_between_sentences(step);
-            }
+            Event::GoAway(deadline) => self.go_away(deadline, step),
             Event::Tick(pressure) => self.on_tick(pressure, step),
         }
     }
 
-    /// A leg was heard from, if only by a ping or pong.
-    pub fn heard(&mut self, leg: Leg, now: Instant) {
-        self.watch.heard(leg, now);
+    /// A side was heard from, if only by a ping or pong.
+    pub fn heard(&mut self, side: Side, now: Instant) {
+        self.watch.heard(side, now);
+    }
+
+    /// The leg of this number gave a sign of life.
+    pub fn upstream_lives(&mut self, number: u32, now: Instant) {
+        self.watch.heard(Side::Upstream, now);
+        self.legs.lives(number, now);
+    }
+
+    /// What waits for the client's socket next.
+    pub fn next_for_client(&mut self) -> Option<Frame> {
+        self.customer.as_mut()?.next()
+    }
+
+    /// Whether something waits for the client's socket.
+    #[must_use]
+    pub fn client_waits(&self) -> bool {
+        self.customer.as_ref().is_some_and(Customer::waits)
+    }
+
+    /// Whether the session's client hears the gateway's own events.
+    #[must_use]
+    pub fn resumable(&self) -> bool {
+        self.customer.is_some()
+    }
+
+    /// The content of a ping to the client: the number of the last event that was sent before it.
+    #[must_use]
+    pub fn ping(&self) -> Option<u64> {
+        self.customer.as_ref().map(Customer::ping)
+    }
+
+    /// Whether a client that has every event up to this number can take the session up.
+    #[must_use]
+    pub fn takes_back(&self, last_seq: u64) -> bool {
+        let open = matches!(self.phase, Phase::Open | Phase::Ending { .. });
+        open && self.drain_by.is_none() && self.customer.as_ref().is_some_and(|customer| customer.reaches(last_seq))
+    }
+
+    /// Memory that continuity takes, bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.legs.source.memory() + self.customer.as_ref().map_or(0, Customer::memory)
+    }
+
+    /// Memory is short: audio that waits for the client goes.
+    pub fn drop_audio(&mut self) {
+        if let Some(customer) = &mut self.customer {
+            customer.drop_audio();
+        }
     }
 
     fn on_client(&mut self, frame: Frame, step: &mut Step<'_>) {
         self.watch.client_spoke(step.now);
+        if self.customer.is_some() && self.spoke_to_us(&frame, step) {
+            return step.act(Action::Drop(frame));
+        }
         match self.phase {
-            Phase::Open if self.standing || !self.held.is_empty() => self.held.push_back(frame),
+            Phase::Open if self.must_wait() => self.held.push_back(frame),
             Phase::Open => self.pass(frame, step),
             Phase::Ending { .. } | Phase::ClientLeft { .. } | Phase::Over => step.act(Action::Drop(frame)),
         }
     }
 
+    fn must_wait(&self) -> bool {
+        self.standing || !self.held.is_empty() || !self.legs.ready()
+    }
+
+    /// A resumable client's word to the gateway alone.
+    fn spoke_to_us(&mut self, frame: &Frame, step: &mut Step<'_>) -> bool {
+        let Some(customer) = &mut self.customer else { return false };
+        customer.heard();
+        let Frame::Text(text) = frame else { return false };
+        if text.len() > LARGEST_WORD || !text.contains("gateway.") {
+            return false;
+        }
+        match Members::read(text).as_ref().and_then(continuity::client_word) {
+            Some(ClientWord::Received(number)) => customer.received(number, step),
+            Some(ClientWord::Other) => {}
+            None => return false,
+        }
+        true
+    }
+
     /// Forwards a client's message, or holds it.
     fn pass(&mut self, frame: Frame, step: &mut Step<'_>) {
-        let bytes = match self.dialogue.read(&frame, &mut self.watch, step.now) {
-            Ok(bytes) => bytes,
+        let read = match self.dialogue.read(&frame, &mut self.watch, step.now) {
+            Ok(read) => read,
             Err(Refused::Frame(answer)) => {
                 step.act(Action::Drop(frame));
                 step.act(Action::ToClient(Frame::Text(answer)));
@@ -118,21 +234,27 @@ impl Relay {
                 return;
             }
         };
-        if bytes == 0 {
-            step.act(Action::ToUpstream(frame, 0));
-            return;
+        if let Some(rate) = read.rate {
+            self.legs.source.set_rate(rate);
+        }
+        if read.bytes == 0 {
+            return self.legs.forward(frame, Sent { kind: read.kind, bytes: 0, samples: 0 }, step);
         }
         self.last_audio = step.now;
-        let samples = self.dialogue.meter.after(bytes, step.now).saturating_sub(step.lease.forwarded);
+        let samples = self.dialogue.meter.after(read.bytes, step.now).saturating_sub(step.lease.forwarded);
         if samples > step.lease.room {
             self.held.push_front(frame);
             self.standing = true;
             step.act(Action::Demand(samples));
             return;
         }
-        self.dialogue.meter.count(bytes, step.now);
+        self.dialogue.meter.count(read.bytes, step.now);
         step.lease.forward(samples);
-        step.act(Action::ToUpstream(frame, samples));
+        if let Some(customer) = &mut self.customer {
+            customer.spoke();
+        }
+        self.legs.doubt(self.watch.unanswered());
+        self.legs.forward(frame, Sent { kind: Kind::Audio, bytes: read.bytes, samples }, step);
     }
 
     fn on_answer(&mut self, answer: Result<(), Error>, step: &mut Step<'_>) {
@@ -141,237 +263,103 @@ impl Relay {
             // A lease that could not be given back now is given back later.
             (Err(Error::StorageUnavailable { .. }), Phase::Open) if self.held.is_empty() => {}
             (Err(error), Phase::Open) => self.let_out(error, step),
-            (Ok(()), Phase::Open) => {
-                while !self.standing
-                    && matches!(self.phase, Phase::Open)
-                    && let Some(frame) = self.held.pop_front()
-                {
-                    self.pass(frame, step);
-                }
-            }
+            (Ok(()), Phase::Open) => self.release(step),
             (_, Phase::Ending { .. } | Phase::ClientLeft { .. } | Phase::Over) => {}
         }
     }
 
-    fn on_upstream(&mut self, frame: Frame, step: &mut Step<'_>) {
-        self.watch.upstream_spoke(step.now);
-        let heard = self.dialogue.follow(&frame, &mut self.watch);
-        if let Some(tokens) = heard.tokens {
-            step.act(Action::Tokens(tokens));
+    /// What was held goes on, as far as it can.
+    fn release(&mut self, step: &mut Step<'_>) {
+        while !self.standing
+            && self.legs.ready()
+            && matches!(self.phase, Phase::Open)
+            && let Some(frame) = self.held.pop_front()
+        {
+            self.pass(frame, step);
         }
-        let ended = heard.ended;
-        match &self.phase {
-            Phase::Open => step.act(Action::ToClient(frame)),
-            Phase::Ending { why, .. } => {
-                let why = why.clone();
-                if ended {
-                    // The reason first: a client may take the provider's last word for a complete translation.
-                    self.say_why(&why, step);
-                    step.act(Action::ToClient(frame));
-                    self.hang_up(&why, step);
-                    return self.finish(why.row().code, step);
+    }
+
+    pub(super) fn drop_held(&mut self, step: &mut Step<'_>) {
+        self.held.drain(..).for_each(|frame| step.act(Action::Drop(frame)));
+    }
+
+    /// Samples received of the client's audio, at its own rate: a client that comes back goes on from there.
+    fn samples_received(&self) -> u64 {
+        let bytes = |frame: &Frame| match frame {
+            Frame::Text(text) => realtime::client_frame(text).audio_bytes,
+            Frame::Binary(_) => 0,
+        };
+        (self.legs.source.end() + self.held.iter().map(bytes).sum::<u64>()) / 2
+    }
+
+    fn on_client_back(&mut self, last_seq: u64, step: &mut Step<'_>) {
+        let samples = self.samples_received();
+        self.watch.client_back(step.now);
+        let Some(customer) = &mut self.customer else { return };
+        customer.arrive(last_seq, samples, step);
+        if let Some((code, reason)) = self.farewell.take() {
+            step.act(Action::CloseClient(code, reason));
+        }
+    }
+
+    fn on_upstream(&mut self, number: u32, frame: Frame, step: &mut Step<'_>) {
+        self.watch.upstream_spoke(step.now);
+        let ended_before = self.over();
+        let heard = self.dialogue.follow(&frame, &mut self.watch);
+        let delivered = match &heard.event {
+            Some(event) => {
+                let spent = self.legs.tokens();
+                let delivered = self.legs.hear(number, frame, event, step);
+                if self.legs.tokens() != spent {
+                    step.act(Action::Tokens(self.legs.tokens()));
                 }
-                step.act(Action::ToClient(frame));
-                let quiet = self.protocol != Protocol::Livetranslate && !self.dialogue.responding;
-                if quiet {
-                    self.close_client(&why, step);
-                }
-                return;
+                delivered
             }
-            Phase::ClientLeft { reason, .. }
-                if ended || (self.protocol == Protocol::Omni && !self.dialogue.responding) =>
-            {
+            None => vec![Delivery { frame, audio: false }],
+        };
+        let ended = !ended_before && self.over();
+        match &self.phase {
+            Phase::Open => delivered.into_iter().for_each(|delivery| self.deliver(delivery, step)),
+            Phase::Ending { .. } => return self.on_last_words(delivered, ended, step),
+            Phase::ClientLeft { reason, .. } if ended || (self.protocol == Protocol::Omni && !self.responding()) => {
                 return self.finish(reason, step);
             }
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
-        match heard.unmetered {
-            Some(error) => self.end_now(&error, step),
-            None => self.drain_between_sentences(step),
+        if let Some(error) = heard.unmetered {
+            return self.end_now(&error, step);
+        }
+        self.release(step);
+        for delivery in self.legs.roll(step) {
+            self.deliver(delivery, step);
+        }
+        self.drain_between_sentences(step);
+    }
+
+    pub(super) fn deliver(&mut self, delivery: Delivery, step: &mut Step<'_>) {
+        match &mut self.customer {
+            Some(customer) => customer.deliver(delivery, step),
+            None => step.act(Action::ToClient(delivery.frame)),
         }
     }
 
-    fn on_upstream_gone(&mut self, reason: Option<(u16, String)>, step: &mut Step<'_>) {
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Open => match reason {
-                Some((code, reason)) => {
-                    step.act(Action::CloseClient(code, reason));
-                    self.finish(if code == 1000 { "done" } else { "upstream_closed" }, step);
-                }
-                None => self.close_client(&Error::upstream("the connection broke off"), step),
-            },
-            Phase::Ending { why, .. } => self.close_client(&why, step),
-            Phase::ClientLeft { reason, .. } => self.finish(reason, step),
-            Phase::Over => {}
-        }
+    /// The provider has said its last word.
+    pub(super) fn over(&self) -> bool {
+        self.legs.finished() || self.dialogue.task_over
     }
 
-    fn on_client_gone(&mut self, reason: &'static str, step: &mut Step<'_>) {
-        match self.phase {
-            Phase::Open | Phase::Ending { .. } => {}
-            Phase::ClientLeft { .. } | Phase::Over => return,
-        }
-        self.release_held(step);
-        // Omni models can't be asked for the end, but report a running response's tokens at its own.
-        let reports = self.protocol == Protocol::Omni && self.dialogue.responding;
-        if !(reports || self.unsaid(step) && self.ask_for_the_end(step)) {
-            let reason = if self.dialogue.finished { "done" } else { reason };
-            return self.finish(reason, step);
-        }
-        self.phase = Phase::ClientLeft { until: step.now + LAST_USAGE, reason };
-        step.act(Action::LeaveSeat);
+    /// A response, or a task, is running.
+    pub(super) fn responding(&self) -> bool {
+        self.legs.responding() || self.dialogue.task_running
     }
 
-    /// Ends the session when what is being said has come out: no more audio goes in.
-    fn let_out(&mut self, why: Error, step: &mut Step<'_>) {
-        self.release_held(step);
-        let asked = self.unsaid(step) && self.ask_for_the_end(step);
-        if asked || self.dialogue.responding {
-            let until = step.now + LAST_SENTENCE;
-            let until = self.drain_by.map_or(until, |deadline| deadline.min(until));
-            self.phase = Phase::Ending { why, until };
-        } else {
-            self.close_client(&why, step);
-        }
-    }
-
-    /// Ends the session at once; its last usage is still awaited.
-    fn end_now(&mut self, why: &Error, step: &mut Step<'_>) {
-        match self.phase {
-            Phase::Open | Phase::Ending { .. } => {}
-            Phase::ClientLeft { .. } => return self.finish(why.row().code, step),
-            Phase::Over => return,
-        }
-        self.say_why(why, step);
-        self.hang_up(why, step);
-        self.on_client_gone(why.row().code, step);
-    }
-
-    /// Whether the provider has something left to say that it can be asked for.
-    fn unsaid(&self, step: &Step<'_>) -> bool {
-        match self.protocol {
-            Protocol::Livetranslate => step.lease.forwarded > 0 && !self.dialogue.finished,
-            Protocol::Omni => false,
-            Protocol::Task => self.dialogue.responding,
-        }
-    }
-
-    /// Asks the provider to flush and report; false if it has no word for it.
-    fn ask_for_the_end(&mut self, step: &mut Step<'_>) -> bool {
-        let Some(word) = self.dialogue.end() else { return self.dialogue.finish_sent };
-        step.act(Action::Inject(word));
-        true
-    }
-
-    /// Says why and closes; nothing more is awaited.
-    fn close_client(&mut self, why: &Error, step: &mut Step<'_>) {
-        self.say_why(why, step);
-        self.hang_up(why, step);
-        self.finish(why.row().code, step);
-    }
-
-    fn say_why(&self, why: &Error, step: &mut Step<'_>) {
-        step.act(Action::ToClient(Frame::Text(self.dialogue.goodbye(why))));
-    }
-
-    fn hang_up(&self, why: &Error, step: &mut Step<'_>) {
-        let row = why.row();
-        step.act(Action::CloseClient(row.close, row.code.to_owned()));
-    }
-
-    fn finish(&mut self, reason: &'static str, step: &mut Step<'_>) {
-        self.release_held(step);
-        // What the clock or the provider's word says beyond what was leased is booked now.
-        let counted = self.dialogue.meter.after(0, step.now);
-        if self.protocol == Protocol::Task && counted > step.lease.forwarded {
-            step.act(Action::Count(counted - step.lease.forwarded));
-        }
-        self.phase = Phase::Over;
-        step.act(Action::Finish(reason));
-    }
-
-    fn release_held(&mut self, step: &mut Step<'_>) {
-        self.held.drain(..).for_each(|frame| step.act(Action::Drop(frame)));
-    }
-
-    fn drain_between_sentences(&mut self, step: &mut Step<'_>) {
-        if self.drain_by.is_some()
-            && !self.dialogue.speaking
-            && !self.dialogue.responding
-            && matches!(self.phase, Phase::Open)
-        {
-            self.let_out(Error::Draining, step);
-        }
-    }
-
-    fn on_tick(&mut self, pressure: Pressure, step: &mut Step<'_>) {
-        match &self.phase {
-            Phase::Ending { why, until } if step.now >= *until => {
-                let why = why.clone();
-                return self.close_client(&why, step);
-            }
-            Phase::ClientLeft { until, reason } if step.now >= *until => return self.finish(reason, step),
-            Phase::Over => return,
-            Phase::Open | Phase::Ending { .. } | Phase::ClientLeft { .. } => {}
-        }
-        if matches!(self.phase, Phase::Open) && self.out_of_time(step) {
-            return;
-        }
-        self.check_legs(pressure, step);
-        const IDLE_LEASE: Duration = Duration::from_secs(2);
-        let idle = step.now.duration_since(self.last_audio) >= IDLE_LEASE;
-        if idle && !self.standing && step.lease.room > 0 && matches!(self.phase, Phase::Open) {
-            self.standing = true;
-            step.act(Action::Demand(0));
-        }
-    }
-
-    /// Ends the session whose time is over; true if it was.
-    fn out_of_time(&mut self, step: &mut Step<'_>) -> bool {
-        let ends = self.expires_at.into_iter().chain(self.key_expires_at).min();
-        if ends.is_some_and(|end| clock::now() >= end) {
-            self.end_now(&Error::LicenseExpired, step);
-        } else if self.drain_by.is_some_and(|deadline| step.now + DRAIN_MARGIN >= deadline) {
-            self.let_out(Error::Draining, step);
-        } else if step.lease.used_up {
-            self.let_out(Error::InsufficientQuota { resets_at: None }, step);
-        } else if self.watch.capped(step.now) {
-            self.let_out(Error::SessionExpired, step);
-        } else if self.watch.idle(step.now) {
-            self.end_now(&Error::SessionIdle, step);
-        } else {
-            return false;
-        }
-        true
-    }
-
-    /// An Omni model that hears somebody speak says nothing until he stops.
-    fn upstream_silent(&self, now: Instant) -> bool {
-        let listens = self.protocol == Protocol::Omni && self.dialogue.speaking;
-        !listens && self.watch.upstream_silent(now)
-    }
-
-    fn check_legs(&mut self, pressure: Pressure, step: &mut Step<'_>) {
-        let client_there = !matches!(self.phase, Phase::ClientLeft { .. });
-        if client_there && self.watch.client_too_slow(pressure) {
-            self.end_now(&Error::TooSlow, step);
-        } else if client_there && self.watch.client_dead(pressure, step.now) {
-            step.act(Action::CutClient);
-            self.on_client_gone("client_dead", step);
-        } else if self.watch.upstream_dead(pressure, step.now) || self.upstream_silent(step.now) {
-            self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
-                Phase::ClientLeft { reason, .. } => return self.finish(reason, step),
-                other => other,
-            };
-            self.close_client(&Error::UpstreamTimeout, step);
-        } else {
-            let due = self.watch.pings_due(pressure, step.now);
-            if client_there && due.client {
-                step.act(Action::Ping(Leg::Client));
-            }
-            if due.upstream {
-                step.act(Action::Ping(Leg::Upstream));
-            }
-        }
+    /// Tells what is done, and what of it may be forgotten.
+    pub(super) fn finish_through(&mut self, step: &mut Step<'_>) {
+        let Some(customer) = &mut self.customer else { return };
+        let finished = self.legs.finished_through(step.manual);
+        let samples = finished / 2;
+        let unfinished = self.dialogue.metered(self.legs.source.end() - finished);
+        let metered = self.dialogue.meter.after(0, step.now).saturating_sub(unfinished);
+        customer.finished(Ack { samples, metered }, step);
     }
 }

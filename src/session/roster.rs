@@ -1,11 +1,14 @@
 //! Who is live: admits sessions within their limits and passes the operator's word to them.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, Context, Handler, Message, MessageResult, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient};
 use jiff::Timestamp;
 
+use super::messages::TakeUp;
 use crate::error::Error;
 use crate::metrics::Metrics;
 
@@ -19,6 +22,8 @@ pub enum Control {
     ExpiresAt(Option<Timestamp>),
     /// This instance is going away: end after the running sentence, at the latest then.
     GoAway(Instant),
+    /// Memory is short: audio that is kept for the client goes.
+    SpareMemory,
 }
 
 /// A live session as the operator sees it.
@@ -36,35 +41,62 @@ pub struct SessionView {
     pub started_at: Timestamp,
 }
 
+/// Memory for continuity is looked at this often.
+const MEMORY_EVERY: Duration = Duration::from_secs(1);
+
 /// The handle that the rest of the house holds.
 #[derive(Clone)]
 pub struct Roster {
     actor: Addr<RosterActor>,
+    seats: Arc<AtomicU64>,
 }
 
 /// A session's place on the roster, given back when dropped.
 pub struct Seat {
     session_id: String,
+    /// Tells it from the seat that the session had here before it was elsewhere.
+    number: u64,
+    memory: Arc<AtomicUsize>,
     roster: Roster,
 }
 
+/// A live session that a client may take up.
+#[derive(Clone)]
+pub struct Found {
+    /// Whose it is.
+    pub view: SessionView,
+    /// Where to ask.
+    pub link: Recipient<TakeUp>,
+}
+
 impl Roster {
-    /// Starts the roster on the current arbiter; `capacity` is MAX_SESSIONS.
+    /// Starts the roster on the current arbiter; `capacity` is MAX_SESSIONS, `memory_limit`
+    /// CONTINUITY_MEMORY_BYTES.
     #[must_use]
-    pub fn start(capacity: usize, metrics: Metrics) -> Self {
-        let actor =
-            RosterActor { capacity, metrics, draining: None, places: HashMap::new(), by_license: HashMap::new() };
-        Self { actor: actor.start() }
+    pub fn start(capacity: usize, memory_limit: usize, metrics: Metrics) -> Self {
+        let actor = RosterActor {
+            capacity,
+            memory_limit,
+            metrics,
+            draining: None,
+            places: HashMap::new(),
+            by_license: HashMap::new(),
+            by_hash: HashMap::new(),
+        };
+        Self { actor: actor.start(), seats: Arc::default() }
     }
 
-    /// Gives a new session a place.
+    /// Gives a session a place. Whoever has it here from before is told that it is gone.
     ///
     /// # Errors
-    /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` at the license's `max_sessions`.
+    /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` when the license's `max_sessions` are all here with
+    /// their clients: others, and those that give way, are known to the ledger alone.
     pub async fn admit(&self, view: SessionView, max_sessions: Option<u64>) -> Result<Seat, Error> {
         // The seat is there before the answer: who leaves while it is on its way gives the place back.
-        let seat = Seat { session_id: view.id.clone(), roster: self.clone() };
-        self.actor.send(Admit { view, max_sessions }).await.map_err(Error::internal)??;
+        let number = self.seats.fetch_add(1, Ordering::Relaxed);
+        let memory = Arc::new(AtomicUsize::new(0));
+        let seat = Seat { session_id: view.id.clone(), number, memory: memory.clone(), roster: self.clone() };
+        self.actor.send(Admit { view, number, max_sessions, memory }).await.map_err(Error::internal)??;
         Ok(seat)
     }
 
@@ -83,9 +115,19 @@ impl Roster {
         self.tell(Command::ExpiresAt(license_id.to_owned(), expires_at));
     }
 
+    /// Says something to one session, if it is live here.
+    pub fn tell_session(&self, session_id: &str, control: Control) {
+        self.tell(Command::Tell(session_id.to_owned(), control));
+    }
+
     /// Ends one session; false if it isn't live here.
     pub async fn end_session(&self, session_id: &str) -> bool {
         self.actor.send(EndSession(session_id.to_owned())).await.unwrap_or(false)
+    }
+
+    /// The live session that this token's hash authorizes to take up, if it is here.
+    pub async fn find(&self, resume_hash: &str) -> Option<Found> {
+        self.actor.send(Find(resume_hash.to_owned())).await.ok().flatten()
     }
 
     /// Every live session, oldest first.
@@ -113,27 +155,52 @@ impl Seat {
 
     /// Says where words for this session go; what was said meanwhile is passed on at once.
     pub fn attach(&self, link: Recipient<Control>) {
-        self.roster.tell(Command::Attach(self.session_id.clone(), link));
+        self.roster.tell(Command::Attach(self.session_id.clone(), self.number, link));
+    }
+
+    /// The session can be taken up by who has the token of this hash.
+    pub fn can_be_taken_up(&self, resume_hash: String, link: Recipient<TakeUp>) {
+        self.roster.tell(Command::TakeUps(self.session_id.clone(), resume_hash, link));
+    }
+
+    /// The session's client left, or came back.
+    pub fn set_away(&self, away: bool) {
+        self.roster.tell(Command::Away(self.session_id.clone(), away.then(Instant::now)));
+    }
+
+    /// What the session keeps for its continuity, bytes.
+    pub fn report_memory(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.roster.tell(Command::Leave(std::mem::take(&mut self.session_id)));
+        self.roster.tell(Command::Leave(std::mem::take(&mut self.session_id), self.number));
     }
 }
 
 /// The actor behind the handle; it lives as long as the process.
 pub struct RosterActor {
     capacity: usize,
+    memory_limit: usize,
     metrics: Metrics,
     draining: Option<Instant>,
     places: HashMap<String, Place>,
+    /// Sessions with a client.
     by_license: HashMap<String, u64>,
+    /// Sessions by the hash of the token that takes them up.
+    by_hash: HashMap<String, String>,
 }
 
 struct Place {
     view: SessionView,
+    /// Its seat's.
+    number: u64,
+    /// Its client is not there since then: it doesn't count towards `max_sessions` here.
+    away_since: Option<Instant>,
+    take_up: Option<(String, Recipient<TakeUp>)>,
+    memory: Arc<AtomicUsize>,
     link: Option<Recipient<Control>>,
     /// Said before the link was there, in order.
     unsaid: Vec<Control>,
@@ -151,14 +218,24 @@ impl Place {
 
 impl Actor for RosterActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(MEMORY_EVERY, |roster, _| roster.spare_memory());
+    }
 }
 
 #[derive(Message)]
 #[rtype(result = "Result<(), Error>")]
 struct Admit {
     view: SessionView,
+    number: u64,
     max_sessions: Option<u64>,
+    memory: Arc<AtomicUsize>,
 }
+
+#[derive(Message)]
+#[rtype(result = "Option<Found>")]
+struct Find(String);
 
 #[derive(Message)]
 #[rtype(result = "bool")]
@@ -171,8 +248,11 @@ struct List;
 #[derive(Message)]
 #[rtype(result = "()")]
 enum Command {
-    Attach(String, Recipient<Control>),
-    Leave(String),
+    Attach(String, u64, Recipient<Control>),
+    Leave(String, u64),
+    TakeUps(String, String, Recipient<TakeUp>),
+    Away(String, Option<Instant>),
+    Tell(String, Control),
     EndLicense(String, Error),
     EndKey(String, Error),
     ExpiresAt(String, Option<Timestamp>),
@@ -182,9 +262,12 @@ enum Command {
 impl Handler<Admit> for RosterActor {
     type Result = Result<(), Error>;
 
-    fn handle(&mut self, Admit { view, max_sessions }: Admit, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Admit { view, number, max_sessions, memory }: Admit, _: &mut Context<Self>) -> Self::Result {
         if self.draining.is_some() {
             return Err(Error::Draining);
+        }
+        if let Some(mut before) = self.leave(&view.id) {
+            before.tell(Control::End(Error::SessionGone));
         }
         let held = self.by_license.get(&view.license_id).copied().unwrap_or(0);
         if let Some(limit) = max_sessions.filter(|limit| held >= *limit) {
@@ -194,7 +277,8 @@ impl Handler<Admit> for RosterActor {
             return Err(Error::Overloaded);
         }
         *self.by_license.entry(view.license_id.clone()).or_default() += 1;
-        self.places.insert(view.id.clone(), Place { view, link: None, unsaid: Vec::new() });
+        let place = Place { view, number, away_since: None, take_up: None, memory, link: None, unsaid: Vec::new() };
+        self.places.insert(place.view.id.clone(), place);
         self.metrics.sessions_started.inc();
         self.metrics.sessions_live.inc();
         Ok(())
@@ -207,6 +291,19 @@ impl Handler<EndSession> for RosterActor {
     fn handle(&mut self, EndSession(session_id): EndSession, _: &mut Context<Self>) -> bool {
         let place = self.places.get_mut(&session_id);
         place.map(|place| place.tell(Control::End(Error::SessionEnded))).is_some()
+    }
+}
+
+impl Handler<Find> for RosterActor {
+    type Result = MessageResult<Find>;
+
+    fn handle(&mut self, Find(hash): Find, _: &mut Context<Self>) -> Self::Result {
+        let place = self.by_hash.get(&hash).and_then(|session_id| self.places.get(session_id));
+        let found = place.and_then(|place| {
+            let (_, link) = place.take_up.as_ref()?;
+            Some(Found { view: place.view.clone(), link: link.clone() })
+        });
+        MessageResult(found)
     }
 }
 
@@ -225,8 +322,28 @@ impl Handler<Command> for RosterActor {
 
     fn handle(&mut self, command: Command, _: &mut Context<Self>) {
         match command {
-            Command::Attach(session_id, link) => self.attach(&session_id, link),
-            Command::Leave(session_id) => self.leave(&session_id),
+            Command::Attach(session_id, number, link) => {
+                if self.has(&session_id, number) {
+                    self.attach(&session_id, link);
+                }
+            }
+            Command::Leave(session_id, number) => {
+                if self.has(&session_id, number) {
+                    self.leave(&session_id);
+                }
+            }
+            Command::TakeUps(session_id, hash, link) => {
+                if let Some(place) = self.places.get_mut(&session_id) {
+                    place.take_up = Some((hash.clone(), link));
+                    self.by_hash.insert(hash, session_id);
+                }
+            }
+            Command::Away(session_id, since) => self.set_away(&session_id, since),
+            Command::Tell(session_id, control) => {
+                if let Some(place) = self.places.get_mut(&session_id) {
+                    place.tell(control);
+                }
+            }
             Command::EndLicense(license_id, why) => {
                 self.tell_where(|view| view.license_id == license_id, &Control::End(why));
             }
@@ -251,10 +368,56 @@ impl RosterActor {
         std::mem::take(&mut place.unsaid).into_iter().for_each(|control| place.tell(control));
     }
 
-    fn leave(&mut self, session_id: &str) {
-        let Some(place) = self.places.remove(session_id) else { return };
+    fn has(&self, session_id: &str, number: u64) -> bool {
+        self.places.get(session_id).is_some_and(|place| place.number == number)
+    }
+
+    fn leave(&mut self, session_id: &str) -> Option<Place> {
+        let place = self.places.remove(session_id)?;
         self.metrics.sessions_live.dec();
-        let license_id = &place.view.license_id;
+        if let Some((hash, _)) = &place.take_up {
+            self.by_hash.remove(hash);
+        }
+        if place.away_since.is_none() {
+            self.uncount(&place.view.license_id);
+        }
+        Some(place)
+    }
+
+    fn set_away(&mut self, session_id: &str, since: Option<Instant>) {
+        let changed = |place: &&mut Place| place.away_since.is_some() != since.is_some();
+        let Some(place) = self.places.get_mut(session_id).filter(changed) else { return };
+        place.away_since = since;
+        let license_id = place.view.license_id.clone();
+        if since.is_some() {
+            self.uncount(&license_id);
+        } else {
+            *self.by_license.entry(license_id).or_default() += 1;
+        }
+    }
+
+    /// Beyond the limit the longest away sessions go; when none is left, audio that is kept for clients.
+    fn spare_memory(&mut self) {
+        let size = |place: &Place| place.memory.load(Ordering::Relaxed);
+        let mut held: usize = self.places.values().map(size).sum();
+        if held <= self.memory_limit {
+            return;
+        }
+        let mut away: Vec<&mut Place> = self.places.values_mut().filter(|place| place.away_since.is_some()).collect();
+        away.sort_by_key(|place| place.away_since);
+        for place in away {
+            if held <= self.memory_limit {
+                return;
+            }
+            held -= size(place).min(held);
+            place.tell(Control::End(Error::SessionGone));
+        }
+        if held > self.memory_limit {
+            self.tell_where(|_| true, &Control::SpareMemory);
+        }
+    }
+
+    fn uncount(&mut self, license_id: &str) {
         if let Some(held) = self.by_license.get_mut(license_id) {
             *held -= 1;
             if *held == 0 {
@@ -271,65 +434,5 @@ impl RosterActor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-
-    struct Listener(tokio::sync::mpsc::UnboundedSender<Control>);
-
-    impl Actor for Listener {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Control> for Listener {
-        type Result = ();
-
-        fn handle(&mut self, control: Control, _: &mut Context<Self>) {
-            self.0.send(control).unwrap();
-        }
-    }
-
-    fn view() -> SessionView {
-        SessionView {
-            id: crate::ids::session(),
-            license_id: "lic_1".into(),
-            key_id: None,
-            model: "m".into(),
-            started_at: crate::clock::now(),
-        }
-    }
-
-    fn roster() -> Roster {
-        Roster::start(10, Metrics::new("test").unwrap())
-    }
-
-    #[test]
-    fn who_leaves_while_being_admitted_leaves_no_place_behind() {
-        actix::System::new().block_on(async {
-            let roster = roster();
-            let mut leaving = Box::pin(roster.admit(view(), Some(1)));
-            assert!((&mut leaving).now_or_never().is_none(), "the answer takes a turn of the actor");
-            assert_eq!(roster.sessions().await.len(), 1);
-            drop(leaving);
-            assert_eq!(roster.sessions().await, []);
-            let seat = roster.admit(view(), Some(1)).await;
-            assert!(seat.is_ok());
-            assert!(matches!(roster.admit(view(), Some(1)).await, Err(Error::SessionLimit { limit: 1 })));
-            assert_eq!(roster.sessions().await.len(), 1, "a refused session takes nobody's place away");
-        });
-    }
-
-    #[test]
-    fn every_word_said_before_the_link_is_there_arrives() {
-        actix::System::new().block_on(async {
-            let roster = roster();
-            let seat = roster.admit(view(), None).await.unwrap();
-            roster.end_license("lic_1", Error::LicenseSuspended);
-            roster.license_changed("lic_1", None);
-            let (words, mut heard) = tokio::sync::mpsc::unbounded_channel();
-            seat.attach(Listener(words).start().recipient());
-            assert!(matches!(heard.recv().await, Some(Control::End(Error::LicenseSuspended))));
-            assert!(matches!(heard.recv().await, Some(Control::ExpiresAt(None))));
-        });
-    }
-}
+#[path = "roster_tests.rs"]
+mod tests;

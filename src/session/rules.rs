@@ -20,6 +20,12 @@ pub struct Rules {
     pub allowed_models: Vec<String>,
     /// Settings, for models named after the upgrade and the clocks.
     pub config: Arc<Config>,
+    /// A lost connection to the provider is replaced: the protocol allows it and the client did not refuse it.
+    pub replaceable: bool,
+    /// Age at which a connection to the provider is replaced.
+    pub rollover_after: Duration,
+    /// Input tokens on one connection at which it is replaced.
+    pub rollover_tokens: u64,
     /// The license's `max_session_seconds`.
     pub longest: Option<Duration>,
     /// How soon the first ping comes before its time: sessions that begin together must not ping together.

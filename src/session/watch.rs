@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::legs::{Leg, Pressure};
 use super::rules::Rules;
+use super::sides::{Pressure, Side};
 use crate::wire::audio;
 
 /// Speech upstream for so long without any event back means a silent provider.
@@ -70,10 +70,10 @@ impl Watch {
     }
 
     /// Any frame came on a leg.
-    pub fn heard(&mut self, leg: Leg, now: Instant) {
-        match leg {
-            Leg::Client => self.client_heard = now,
-            Leg::Upstream => self.upstream_heard = now,
+    pub fn heard(&mut self, side: Side, now: Instant) {
+        match side {
+            Side::Client => self.client_heard = now,
+            Side::Upstream => self.upstream_heard = now,
         }
     }
 
@@ -103,6 +103,24 @@ impl Watch {
         } else {
             self.unanswered_since = None;
         }
+    }
+
+    /// Whether speech went up and no event has come back since.
+    #[must_use]
+    pub fn unanswered(&self) -> bool {
+        self.unanswered_since.is_some()
+    }
+
+    /// The provider is heard anew: its leg was replaced.
+    pub fn upstream_replaced(&mut self, now: Instant) {
+        self.upstream_heard = now;
+        self.unanswered_since = None;
+    }
+
+    /// The customer is back on a new socket.
+    pub fn client_back(&mut self, now: Instant) {
+        self.client_heard = now;
+        self.last_data = now;
     }
 
     /// Whether the session reached the license's longest duration.

@@ -10,6 +10,7 @@ use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::http::{StatusCode, Uri, Version};
 use awc::{BoxedSocket, Client};
 
+use super::limiter::DialLimiter;
 use crate::config::settings::{Secret, Upstream};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -22,7 +23,7 @@ const FRAME_LIMIT: usize = 4 << 20;
 
 /// Which of the provider's WebSockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint<'a> {
+enum Endpoint<'a> {
     /// `/realtime?model=…`
     Realtime {
         /// A model id, already found sane.
@@ -47,36 +48,35 @@ pub struct Dashscope {
     client: Client,
     base_url: Arc<str>,
     api_key: Option<Secret>,
+    limiter: DialLimiter,
     metrics: Metrics,
 }
 
 impl Dashscope {
     /// A dialer for the first account of the settings. rustls' provider must be installed.
     #[must_use]
-    pub fn new(settings: &Upstream, metrics: Metrics) -> Self {
+    pub fn new(settings: &Upstream, limiter: DialLimiter, metrics: Metrics) -> Self {
         let timeout = Duration::from_millis(settings.dial_timeout_ms);
         Self {
             client: client(timeout),
             base_url: settings.dashscope_websocket_base_url.trim_end_matches('/').into(),
             api_key: settings.dashscope_api_key.clone(),
+            limiter,
             metrics,
         }
     }
 
-    /// Opens a WebSocket.
-    ///
-    /// # Errors
-    /// `NoUpstreamAvailable` without a key, `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamRateLimited`;
-    /// with the caller's own key, `InvalidApiKey` where the provider refuses it.
-    pub async fn dial(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Error> {
+    async fn dial(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Undialled> {
         let opened = self.open(endpoint, passed).await;
-        let outcome = opened.as_ref().map_or_else(|error| error.row().code, |_| "ok");
+        let outcome = opened.as_ref().map_or_else(|refused| refused.error.row().code, |_| "ok");
         self.metrics.upstream_dials.with_label_values(&[outcome]).inc();
         opened
     }
 
-    async fn open(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Error> {
-        let key = passed.own_key.as_ref().or(self.api_key.as_ref()).ok_or(Error::NoUpstreamAvailable)?;
+    async fn open(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Undialled> {
+        let key = passed.own_key.as_ref().or(self.api_key.as_ref());
+        let key = key.ok_or(Undialled { error: Error::NoUpstreamAvailable, lasting: true })?;
+        self.limiter.turn().await.map_err(|error| Undialled { error, lasting: false })?;
         let url = match endpoint {
             Endpoint::Realtime { model } => format!("{}/realtime?model={model}", self.base_url),
             Endpoint::Inference => format!("{}/inference", self.base_url),
@@ -92,23 +92,64 @@ impl Dashscope {
     }
 }
 
+/// Why no WebSocket was opened.
+#[derive(Debug, Clone)]
+pub struct Undialled {
+    /// For the caller.
+    pub error: Error,
+    /// Another try would be answered alike.
+    pub lasting: bool,
+}
+
 /// Only the status of a refused upgrade is known.
-fn refused(error: &WsClientError, endpoint: Endpoint<'_>, own_key: bool) -> Error {
+fn refused(error: &WsClientError, endpoint: Endpoint<'_>, own_key: bool) -> Undialled {
+    let lasting = |error| Undialled { error, lasting: true };
+    let passing = |error| Undialled { error, lasting: false };
     match error {
         WsClientError::InvalidResponseStatus(status) => match *status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if own_key => Error::InvalidApiKey,
-            StatusCode::TOO_MANY_REQUESTS => Error::UpstreamRateLimited,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if own_key => lasting(Error::InvalidApiKey),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                lasting(Error::upstream(format!("the provider refuses the operator's key ({status})")))
+            }
+            StatusCode::TOO_MANY_REQUESTS => passing(Error::UpstreamRateLimited),
             StatusCode::NOT_FOUND => match endpoint {
-                Endpoint::Realtime { model } => Error::ModelNotFound(model.to_owned()),
-                Endpoint::Inference => Error::upstream("the provider has no task endpoint"),
+                Endpoint::Realtime { model } => lasting(Error::ModelNotFound(model.to_owned())),
+                Endpoint::Inference => lasting(Error::upstream("the provider has no task endpoint")),
             },
-            StatusCode::BAD_REQUEST => Error::request("the translation provider refused the request"),
-            status => Error::upstream(format!("the upgrade was answered with {status}")),
+            StatusCode::BAD_REQUEST => lasting(Error::request("the translation provider refused the request")),
+            status => passing(Error::upstream(format!("the upgrade was answered with {status}"))),
         },
         WsClientError::SendRequest(SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout)) => {
-            Error::UpstreamTimeout
+            passing(Error::UpstreamTimeout)
         }
-        other => Error::upstream(other),
+        other => passing(Error::upstream(other)),
+    }
+}
+
+/// Opens the connections of one session.
+#[derive(Clone)]
+pub struct Dialer {
+    dashscope: Dashscope,
+    /// A model id, already found sane; `None` for the task protocol.
+    model: Option<Arc<str>>,
+    passed: Passed,
+}
+
+impl Dialer {
+    /// A dialer for one session; `model`: an id already found sane, `None` for the task protocol.
+    #[must_use]
+    pub fn new(dashscope: Dashscope, model: Option<&str>, passed: Passed) -> Self {
+        Self { dashscope, model: model.map(Arc::from), passed }
+    }
+
+    /// Opens a WebSocket, when it is this dial's turn.
+    ///
+    /// # Errors
+    /// `NoUpstreamAvailable` without a key, `Overloaded` when too many dial, `UpstreamUnavailable`, `UpstreamTimeout`,
+    /// `UpstreamRateLimited`; with the caller's own key, `InvalidApiKey` where the provider refuses it.
+    pub async fn dial(&self) -> Result<Socket, Undialled> {
+        let endpoint = self.model.as_deref().map_or(Endpoint::Inference, |model| Endpoint::Realtime { model });
+        self.dashscope.dial(endpoint, &self.passed).await
     }
 }
 

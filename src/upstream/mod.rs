@@ -1,2 +1,3 @@
 //! The back door: how the provider is reached.
 pub mod dashscope;
+pub mod limiter;

@@ -2,6 +2,7 @@
 pub mod admin;
 pub mod audio;
 pub mod continuity;
+pub mod leg;
 pub mod members;
 pub mod realtime;
 pub mod task;

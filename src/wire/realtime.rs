@@ -23,6 +23,8 @@ pub struct ClientFrame<'a> {
     pub update: Option<Settings>,
     /// It is `session.finish`.
     pub finish: bool,
+    /// It is `input_audio_buffer.commit`.
+    pub commit: bool,
 }
 
 /// Settings of a session that change how it is metered and watched.
@@ -54,6 +56,7 @@ pub fn client_frame(text: &str) -> ClientFrame<'_> {
         audio: None,
         update,
         finish: is("session.finish"),
+        commit: is("input_audio_buffer.commit"),
     }
 }
 
@@ -115,20 +118,48 @@ fn objects<'a>(members: &Members<'a>, name: &str) -> Vec<Members<'a>> {
 /// What an upstream's text frame means to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamEvent {
+    /// `session.created`: the settings in force.
+    Created(Settings),
+    /// `session.updated`: the settings in force.
+    Updated(Settings),
     /// `input_audio_buffer.speech_started`
-    SpeechStarted,
-    /// `input_audio_buffer.speech_stopped` or `.committed`
-    SpeechStopped,
-    /// `response.created`
-    ResponseCreated,
-    /// `response.done`, with the tokens that it reports.
-    ResponseDone(Option<Usage>),
-    /// `session.created` or `session.updated`: the settings in force.
-    Configured(Settings),
+    SpeechStarted(Speech),
+    /// `input_audio_buffer.speech_stopped`
+    SpeechStopped(Speech),
+    /// `input_audio_buffer.committed`, with the item
+    Committed(String),
+    /// A partial caption of the source.
+    SourcePart,
+    /// The source's caption is final, or failed: `…input_audio_transcription.completed`, with the item.
+    SourceDone(String),
+    /// `response.created`, with the response
+    ResponseCreated(String),
+    /// A piece of translated speech.
+    Audio,
+    /// The translation's caption is final: `response.text.done`, `response.audio_transcript.done`, with the response.
+    TranslationDone(String),
+    /// `response.done`
+    ResponseDone {
+        /// The response.
+        response: String,
+        /// The tokens that it reports.
+        usage: Option<Usage>,
+    },
+    /// `error`, with the id of the client's event that it answers, where it tells.
+    Error(Option<String>),
     /// `session.finished`
     Finished,
     /// Anything else.
     Other,
+}
+
+/// Where speech began or ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speech {
+    /// The input item.
+    pub item: String,
+    /// Milliseconds into the audio that the provider heard on this connection.
+    pub at_ms: u64,
 }
 
 /// Tokens as `response.done` reports them.
@@ -146,33 +177,47 @@ pub struct Usage {
 #[must_use]
 pub fn upstream_event(text: &str) -> UpstreamEvent {
     match usual_type(text) {
+        Some("response.audio.delta") => return UpstreamEvent::Audio,
         Some(
-            "response.audio.delta"
-            | "response.audio_transcript.delta"
+            "response.audio_transcript.delta"
             | "response.audio_transcript.text"
             | "response.text.delta"
-            | "response.text.text"
-            | "conversation.item.input_audio_transcription.text"
-            | "conversation.item.input_audio_transcription.delta",
+            | "response.text.text",
         ) => return UpstreamEvent::Other,
-        Some("input_audio_buffer.speech_started") => return UpstreamEvent::SpeechStarted,
-        Some("input_audio_buffer.speech_stopped") => return UpstreamEvent::SpeechStopped,
+        Some(
+            "conversation.item.input_audio_transcription.text" | "conversation.item.input_audio_transcription.delta",
+        ) => return UpstreamEvent::SourcePart,
         Some(_) | None => {}
     }
     let Some(members) = Members::read(text) else { return UpstreamEvent::Other };
     let kind = members.strings("type").last().unwrap_or_default();
+    let named = |name: &str| members.strings(name).last().unwrap_or_default().into_owned();
+    let speech = |at: &str| Speech { item: named("item_id"), at_ms: members.number(at).unwrap_or_default() };
+    let response = || {
+        let ids = members.objects("response").flat_map(|response| response.strings("id").last());
+        ids.last().unwrap_or_default().into_owned()
+    };
+    let session = || members.objects("session").fold(Settings::default(), |known, session| settings(known, &session));
     match kind.as_ref() {
-        "input_audio_buffer.speech_started" => UpstreamEvent::SpeechStarted,
-        "input_audio_buffer.speech_stopped" | "input_audio_buffer.committed" => UpstreamEvent::SpeechStopped,
-        "response.created" => UpstreamEvent::ResponseCreated,
+        "input_audio_buffer.speech_started" => UpstreamEvent::SpeechStarted(speech("audio_start_ms")),
+        "input_audio_buffer.speech_stopped" => UpstreamEvent::SpeechStopped(speech("audio_end_ms")),
+        "input_audio_buffer.committed" => UpstreamEvent::Committed(named("item_id")),
+        "conversation.item.input_audio_transcription.completed"
+        | "conversation.item.input_audio_transcription.failed" => UpstreamEvent::SourceDone(named("item_id")),
+        "response.created" => UpstreamEvent::ResponseCreated(response()),
+        "response.text.done" | "response.audio_transcript.done" => UpstreamEvent::TranslationDone(named("response_id")),
         "response.done" => {
             let usage = members.objects("response").filter_map(|response| response.all("usage").last()).last();
-            UpstreamEvent::ResponseDone(usage.and_then(|usage| serde_json::from_str(usage).ok()))
+            let usage = usage.and_then(|usage| serde_json::from_str(usage).ok());
+            UpstreamEvent::ResponseDone { response: response(), usage }
         }
-        "session.created" | "session.updated" => UpstreamEvent::Configured(
-            members.objects("session").fold(Settings::default(), |known, session| settings(known, &session)),
-        ),
+        "session.created" => UpstreamEvent::Created(session()),
+        "session.updated" => UpstreamEvent::Updated(session()),
         "session.finished" => UpstreamEvent::Finished,
+        "error" => {
+            let ids = members.objects("error").flat_map(|error| error.strings("event_id").last());
+            UpstreamEvent::Error(ids.last().map(Cow::into_owned))
+        }
         _ => UpstreamEvent::Other,
     }
 }
@@ -289,16 +334,23 @@ mod tests {
         let usage = Usage { input_tokens: 85, output_tokens: 33 };
         for (text, expected) in [
             (
-                r#"{"event_id":"e","type":"input_audio_buffer.speech_started","audio_start_ms":0}"#,
-                UpstreamEvent::SpeechStarted,
+                r#"{"event_id":"e","type":"input_audio_buffer.speech_started","audio_start_ms":7,"item_id":"i"}"#,
+                UpstreamEvent::SpeechStarted(Speech { item: "i".into(), at_ms: 7 }),
             ),
-            (r#"{"event_id":"e","type":"response.audio.delta","delta":"AAAA"}"#, UpstreamEvent::Other),
-            (r#"{"text":"\"type\":\"session.finished\"","type":"response.text.done"}"#, UpstreamEvent::Other),
+            (r#"{"event_id":"e","type":"response.audio.delta","delta":"AAAA"}"#, UpstreamEvent::Audio),
+            (
+                r#"{"text":"\"type\":\"session.finished\"","type":"response.text.done","response_id":"r"}"#,
+                UpstreamEvent::TranslationDone("r".into()),
+            ),
             (
                 r#"{"type":"response.done","response":{"id":"r","usage":{"total_tokens":118,"input_tokens":85,"output_tokens":33}}}"#,
-                UpstreamEvent::ResponseDone(Some(usage)),
+                UpstreamEvent::ResponseDone { response: "r".into(), usage: Some(usage) },
             ),
-            (r#"{"response":{"id":"r"},"type":"response.done"}"#, UpstreamEvent::ResponseDone(None)),
+            (
+                r#"{"response":{"id":"r"},"type":"response.done"}"#,
+                UpstreamEvent::ResponseDone { response: "r".into(), usage: None },
+            ),
+            (r#"{"type":"error","error":{"event_id":"e"}}"#, UpstreamEvent::Error(Some("e".into()))),
             (r#"{"type":"session.finished"}"#, UpstreamEvent::Finished),
             ("not json", UpstreamEvent::Other),
         ] {

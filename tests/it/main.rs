@@ -10,6 +10,7 @@
 mod admin;
 mod book;
 mod budget;
+mod continuity_model;
 mod endings;
 mod openapi;
 mod process;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use livetranslate::config::Config;
 use livetranslate::config::settings::{Protocol, UsageReport};
 use livetranslate::session::frames::Frame;
-use livetranslate::session::legs::Pressure;
 use livetranslate::session::relay::Relay;
 use livetranslate::session::rules::Rules;
+use livetranslate::session::sides::Pressure;
 use livetranslate::session::step::{Action, Event, LeaseView};
 use livetranslate::wire::realtime::Usage;
 
@@ -20,6 +20,9 @@ fn rules(protocol: Protocol) -> Rules {
         config: Arc::new(Config::defaults().unwrap()),
         longest: None,
         ping_phase: Duration::ZERO,
+        replaceable: false,
+        rollover_after: Duration::from_secs(1_500),
+        rollover_tokens: 40_000,
         expires_at: None,
         key_expires_at: None,
     }
@@ -38,12 +41,13 @@ impl Stage {
 
     fn under(rules: Rules) -> Self {
         let now = Instant::now();
-        Self { relay: Relay::new(rules, now), now }
+        Self { relay: Relay::new(rules, None, now), now }
     }
 
     fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        let lease = LeaseView { room: u64::MAX / 2, forwarded: 16_000, used_up: false };
+        let lease =
+            LeaseView { room: u64::MAX / 2, forwarded: 16_000, used_up: false, acknowledged: 0, client_takes: true };
         self.relay.on(event, lease, self.now, &mut actions);
         actions
     }
@@ -64,7 +68,7 @@ impl Stage {
     }
 
     fn upstream(&mut self, text: &str) -> Vec<Action> {
-        self.on(Event::Upstream(Frame::Text(text.into())))
+        self.on(Event::Upstream(1, Frame::Text(text.into())))
     }
 }
 
@@ -72,12 +76,12 @@ impl Stage {
 fn a_response_that_runs_when_an_omni_client_leaves_is_booked() {
     let mut stage = Stage::new(Protocol::Omni);
     stage.upstream(r#"{"type":"response.created"}"#);
-    assert_eq!(stage.on(Event::ClientGone), [Action::LeaveSeat]);
+    assert_eq!(stage.on(Event::ClientGone(false)), [Action::LeaveSeat]);
     let done = r#"{"type":"response.done","response":{"usage":{"input_tokens":7,"output_tokens":9}}}"#;
     let usage = Usage { input_tokens: 7, output_tokens: 9 };
     assert_eq!(stage.upstream(done), [Action::Tokens(usage), Action::Finish("client_left")]);
     let mut quiet = Stage::new(Protocol::Omni);
-    assert_eq!(quiet.on(Event::ClientGone), [Action::Finish("client_left")]);
+    assert_eq!(quiet.on(Event::ClientGone(false)), [Action::Finish("client_left")]);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use livetranslate::config::Config;
 use livetranslate::config::settings::{Protocol, UsageReport};
 use livetranslate::error::Error;
 use livetranslate::session::frames::Frame;
-use livetranslate::session::legs::{Leg, Pressure};
 use livetranslate::session::relay::Relay;
 use livetranslate::session::rules::Rules;
+use livetranslate::session::sides::{Pressure, Side};
 use livetranslate::session::step::{Action, Event, LeaseView};
 use serde_json::Value;
 
@@ -36,20 +36,29 @@ impl Stage {
             config: Arc::new(Config::defaults().unwrap()),
             longest: None,
             ping_phase: Duration::ZERO,
+            replaceable: false,
+            rollover_after: Duration::from_secs(1_500),
+            rollover_tokens: 40_000,
             expires_at: None,
             key_expires_at: None,
         };
         adjust(&mut rules);
         let now = Instant::now();
-        Self { relay: Relay::new(rules, now), room: 16_000, forwarded: 0, now }
+        Self { relay: Relay::new(rules, None, now), room: 16_000, forwarded: 0, now }
     }
 
     fn on(&mut self, event: Event) -> Vec<String> {
         let mut actions = Vec::new();
-        let lease = LeaseView { room: self.room, forwarded: self.forwarded, used_up: false };
+        let lease = LeaseView {
+            room: self.room,
+            forwarded: self.forwarded,
+            used_up: false,
+            acknowledged: 0,
+            client_takes: true,
+        };
         self.relay.on(event, lease, self.now, &mut actions);
         for action in &actions {
-            if let Action::ToUpstream(_, samples) | Action::Count(samples) = action {
+            if let Action::ToUpstream(_, _, samples) | Action::Count(samples) = action {
                 self.forwarded += samples;
                 self.room = self.room.saturating_sub(*samples);
             }
@@ -66,7 +75,7 @@ impl Stage {
     }
 
     fn hears(&mut self, text: &str) -> Vec<String> {
-        self.on(Event::Upstream(Frame::Text(text.into())))
+        self.on(Event::Upstream(1, Frame::Text(text.into())))
     }
 
     fn hears_type(&mut self, kind: &str) -> Vec<String> {
@@ -78,8 +87,8 @@ impl Stage {
         let mut words = Vec::new();
         for _ in 0..seconds {
             self.now += Duration::from_secs(1);
-            self.relay.heard(Leg::Client, self.now);
-            self.relay.heard(Leg::Upstream, self.now);
+            self.relay.heard(Side::Client, self.now);
+            self.relay.heard(Side::Upstream, self.now);
             words.extend(self.on(Event::Tick(Pressure::default())));
         }
         words.retain(|word| !word.starts_with("ping"));
@@ -98,14 +107,21 @@ fn word(action: &Action) -> String {
         Frame::Binary(_) => "binary".to_owned(),
     };
     match action {
-        Action::ToUpstream(frame, samples) => format!("up {} {samples}", kind(frame)),
+        Action::ToUpstream(_, frame, samples) => format!("up {} {samples}", kind(frame)),
         Action::Count(samples) => format!("count {samples}"),
         Action::Drop(frame) => format!("drop {}", kind(frame)),
-        Action::Inject(text) => format!("inject {}", kind(&Frame::Text(text.clone()))),
+        Action::Inject(_, frame) => format!("inject {}", kind(frame)),
+        Action::Dial(leg, _) => format!("dial {leg}"),
+        Action::HangUp(leg) => format!("hang up {leg}"),
+        Action::Notice(event) => format!("notice {}", kind(&Frame::Text(event.frame()))),
+        Action::Configure(_) => "configure".to_owned(),
+        Action::FinishThrough(ack) => format!("finished {}", ack.samples),
+        Action::Away(away) => format!("away {away}"),
+        Action::Release(reason) => format!("release {reason}"),
         Action::ToClient(frame) => format!("down {}", kind(frame)),
         Action::Demand(samples) => format!("demand {samples}"),
         Action::Tokens(usage) => format!("tokens {}/{}", usage.input_tokens, usage.output_tokens),
-        Action::Ping(leg) => format!("ping {leg:?}"),
+        Action::Ping(side) => format!("ping {side:?}"),
         Action::CloseClient(code, reason) => format!("close {code} {reason}"),
         Action::CutClient => "cut".to_owned(),
         Action::LeaveSeat => "leave".to_owned(),
@@ -178,18 +194,18 @@ fn omni_is_never_sent_a_finish() {
     );
     let mut stage = Stage::new(Protocol::Omni);
     stage.speaks(100);
-    assert_eq!(stage.on(Event::ClientGone), ["finish client_left"]);
+    assert_eq!(stage.on(Event::ClientGone(false)), ["finish client_left"]);
 }
 
 #[test]
 fn the_last_usage_of_a_client_that_left_is_awaited() {
     let mut stage = Stage::new(Protocol::Livetranslate);
     stage.speaks(500);
-    assert_eq!(stage.on(Event::ClientGone), ["inject session.finish", "leave"]);
+    assert_eq!(stage.on(Event::ClientGone(false)), ["inject session.finish", "leave"]);
     let done = r#"{"type":"response.done","response":{"usage":{"input_tokens":7,"output_tokens":3}}}"#;
     assert_eq!(stage.hears(done), ["tokens 7/3"]);
     assert_eq!(stage.hears_type("session.finished"), ["finish client_left"]);
-    assert_eq!(stage.on(Event::ClientGone), [""; 0]);
+    assert_eq!(stage.on(Event::ClientGone(false)), [""; 0]);
 }
 
 #[test]
@@ -198,7 +214,7 @@ fn a_client_that_finished_is_done() {
     stage.speaks(500);
     assert_eq!(stage.says(r#"{"type":"session.finish"}"#), ["up session.finish 0"]);
     assert_eq!(stage.hears_type("session.finished"), ["down session.finished"]);
-    assert_eq!(stage.on(Event::ClientGone), ["finish done"]);
+    assert_eq!(stage.on(Event::ClientGone(false)), ["finish done"]);
 }
 
 #[test]
@@ -272,7 +288,7 @@ fn a_slow_client_is_cut() {
     let slow = |seconds| Event::Tick(Pressure { downlink: Duration::from_secs(seconds), uplink: Duration::ZERO });
     stage.now += Duration::from_secs(29);
     assert_eq!(stage.on(slow(29)), ["ping Upstream"], "a stalled client is neither pinged nor dead");
-    stage.relay.heard(Leg::Upstream, stage.now);
+    stage.relay.heard(Side::Upstream, stage.now);
     assert_eq!(stage.on(slow(30)), ["down too_slow", "close 4008 too_slow", "finish too_slow"]);
 }
 
@@ -281,12 +297,12 @@ fn dead_legs_are_found() {
     let mut stage = Stage::new(Protocol::Omni);
     stage.room = 0;
     stage.now += Duration::from_secs(18);
-    stage.relay.heard(Leg::Upstream, stage.now);
+    stage.relay.heard(Side::Upstream, stage.now);
     assert_eq!(stage.on(Event::Tick(Pressure::default())), ["cut", "finish client_dead"]);
     let mut stage = Stage::new(Protocol::Omni);
     stage.room = 0;
     stage.now += Duration::from_secs(18);
-    stage.relay.heard(Leg::Client, stage.now);
+    stage.relay.heard(Side::Client, stage.now);
     let words = stage.on(Event::Tick(Pressure::default()));
     assert_eq!(words, ["down upstream_timeout", "close 1011 upstream_timeout", "finish upstream_timeout"]);
 }
@@ -313,11 +329,11 @@ fn a_silent_provider_is_found_only_where_it_should_answer() {
 #[test]
 fn the_providers_own_close_passes() {
     let mut stage = Stage::new(Protocol::Livetranslate);
-    let gone = Event::UpstreamGone(Some((1007, "Access denied".to_owned())));
+    let gone = Event::UpstreamGone(1, Some((1007, "Access denied".to_owned())));
     assert_eq!(stage.on(gone), ["close 1007 Access denied", "finish upstream_closed"]);
     let mut stage = Stage::new(Protocol::Livetranslate);
     assert_eq!(
-        stage.on(Event::UpstreamGone(None)),
+        stage.on(Event::UpstreamGone(1, None)),
         ["down upstream_unavailable", "close 1011 upstream_unavailable", "finish upstream_unavailable"]
     );
 }
@@ -351,7 +367,11 @@ fn tasks_are_metered_by_their_format() {
     assert_eq!(stage.on(binary()), ["up binary 8000"], "by the clock");
     let finished = r#"{"header":{"event":"task-finished"},"payload":{"usage":{"duration":2}}}"#;
     stage.hears(finished);
-    assert_eq!(stage.on(Event::ClientGone), ["count 24000", "finish client_left"], "settled by the provider's word");
+    assert_eq!(
+        stage.on(Event::ClientGone(false)),
+        ["count 24000", "finish client_left"],
+        "settled by the provider's word"
+    );
 }
 
 #[test]

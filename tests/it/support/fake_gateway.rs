@@ -54,6 +54,8 @@ struct Session {
     configured: bool,
     finished: bool,
     crashed: bool,
+    /// The client was not heard since the crash: it may not know that counting began anew.
+    unheard: bool,
     acked: usize,
     runs: usize,
     paths: Vec<String>,
@@ -190,15 +192,15 @@ impl Session {
             ];
         };
         assert!(path.contains(&format!("resume={TOKEN}")), "{path}");
-        self.delivered(last_seq);
-        let mut seq = last_seq;
+        let mut seq = if self.unheard { 0 } else { last_seq };
+        self.delivered(seq);
         if std::mem::take(&mut self.crashed) {
             self.accepted.truncate(self.acked);
             self.events.clear();
             self.said.retain(|(end, _)| *end <= self.acked);
             self.said.iter_mut().for_each(|(_, last)| *last = 0);
             (self.started, self.finished) = (self.said.len(), false);
-            (self.epoch, self.runs, seq) = (self.epoch + 1, self.runs + 1, 0);
+            (self.epoch, self.runs, seq, self.unheard) = (self.epoch + 1, self.runs + 1, 0, true);
         }
         let resumed = json!({"type": "gateway.resumed", "session_id": "gws_1", "epoch": self.epoch,
             "samples": self.accepted.len(), "seq": seq});
@@ -214,6 +216,7 @@ impl Session {
 
     /// Takes a client's event; answers what to say.
     fn hear(&mut self, event: &Value) -> Vec<String> {
+        self.unheard = false;
         match event["type"].as_str().unwrap() {
             "session.update" => {
                 self.configured = true;

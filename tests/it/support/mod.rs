@@ -4,4 +4,5 @@ pub(crate) mod customer;
 pub(crate) mod fake_gateway;
 pub(crate) mod operator;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod schema;

@@ -1,0 +1,360 @@
+//! How a session ends, goes on without one of its sides, and what the clock does to it: the relay's other half. Pure.
+
+use std::time::{Duration, Instant};
+
+use super::frames::Frame;
+use super::legs::Delivery;
+use super::phase::Phase;
+use super::relay::Relay;
+use super::sides::{Pressure, Side};
+use super::step::{Action, Step};
+use crate::clock;
+use crate::config::settings::Protocol;
+use crate::error::Error;
+use crate::wire::continuity::GatewayEvent;
+
+/// How long a running sentence may take to come out when no more audio goes in.
+const LAST_SENTENCE: Duration = Duration::from_secs(10);
+/// How long the provider may take to report the last usage of a client that left.
+const LAST_USAGE: Duration = Duration::from_secs(20);
+/// Left of a drain's deadline for the last sentence of somebody who never pauses.
+const DRAIN_MARGIN: Duration = Duration::from_secs(4);
+/// A lease that nobody used for so long is given back.
+const IDLE_LEASE: Duration = Duration::from_secs(2);
+
+impl Relay {
+    pub(super) fn on_client_gone(&mut self, closed: bool, step: &mut Step<'_>) {
+        let open = matches!(self.phase, Phase::Open | Phase::Ending { .. });
+        if let Some(customer) = self.customer.as_mut().filter(|_| open) {
+            // Who was told the last word, or asked for it and said goodbye, does not come back.
+            let over = self.legs.finished() && customer.has_all();
+            let for_good = over || closed && self.dialogue.finish_sent;
+            if !for_good {
+                customer.leave(step);
+                if self.drain_by.is_some() {
+                    self.moved_away(step);
+                }
+                return;
+            }
+        }
+        self.leave("client_left", step);
+    }
+
+    /// The client is gone for good.
+    pub(super) fn leave(&mut self, reason: &'static str, step: &mut Step<'_>) {
+        match self.phase {
+            Phase::Open | Phase::Ending { .. } => {}
+            Phase::ClientLeft { .. } | Phase::Over => return,
+        }
+        self.drop_held(step);
+        // Omni models can't be asked for the end, but report a running response's tokens at its own.
+        let reports = self.protocol == Protocol::Omni && self.responding();
+        if !(reports || self.unsaid(step) && self.ask_for_the_end(step)) {
+            let reason = if self.legs.finished() { "done" } else { reason };
+            return self.finish(reason, step);
+        }
+        self.phase = Phase::ClientLeft { until: step.now + LAST_USAGE, reason };
+        step.act(Action::LeaveSeat);
+    }
+
+    /// Another instance has the session now.
+    pub(super) fn moved(&mut self, step: &mut Step<'_>) {
+        if !matches!(self.phase, Phase::Over) {
+            step.act(Action::CutClient);
+            self.finish("moved", step);
+        }
+    }
+
+    /// The session goes on elsewhere.
+    fn moved_away(&mut self, step: &mut Step<'_>) {
+        self.finish_through(step);
+        self.drop_held(step);
+        self.phase = Phase::Over;
+        step.act(Action::Release("moved"));
+    }
+
+    pub(super) fn on_upstream_gone(&mut self, number: u32, reason: Option<(u16, String)>, step: &mut Step<'_>) {
+        let replaceable = self.legs.replaceable() && !self.over();
+        if replaceable && matches!(self.phase, Phase::Open) {
+            let code = reason.as_ref().map_or(1006, |(code, _)| *code);
+            let fatal = matches!(code, 1002 | 1003 | 1007 | 1008 | 1009 | 3000..=4999);
+            return self.lose_leg(number, fatal, step);
+        }
+        if self.legs.current() != Some(number) {
+            return;
+        }
+        if let (Phase::Open, Some(customer)) = (&self.phase, &self.customer)
+            && self.over()
+        {
+            // All was said; the customer may have to come back to hear it.
+            let close = reason.unwrap_or((1000, String::new()));
+            if customer.there() {
+                step.act(Action::CloseClient(close.0, close.1));
+            } else {
+                self.farewell = Some(close);
+            }
+            return;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Open => match reason {
+                Some((code, reason)) => {
+                    step.act(Action::CloseClient(code, reason));
+                    self.finish(if code == 1000 { "done" } else { "upstream_closed" }, step);
+                }
+                None => self.close_client(&Error::upstream("the connection broke off"), step),
+            },
+            Phase::Ending { why, .. } => self.close_client(&why, step),
+            Phase::ClientLeft { reason, .. } => self.finish(reason, step),
+            Phase::Over => {}
+        }
+    }
+
+    fn lose_leg(&mut self, number: u32, fatal: bool, step: &mut Step<'_>) {
+        let lost = self.legs.lost(number, fatal, step);
+        self.watch.upstream_replaced(step.now);
+        match lost {
+            Ok(delivered) => delivered.into_iter().for_each(|delivery| self.deliver(delivery, step)),
+            Err(error) => self.close_client(&error, step),
+        }
+    }
+
+    pub(super) fn on_last_words(&mut self, delivered: Vec<Delivery>, ended: bool, step: &mut Step<'_>) {
+        let Phase::Ending { why, .. } = &self.phase else { return };
+        let why = why.clone();
+        if ended {
+            // The reason first: a client may take the provider's last word for a complete translation.
+            self.say_why(&why, step);
+            delivered.into_iter().for_each(|delivery| self.deliver(delivery, step));
+            self.hang_up(&why, step);
+            return self.finish(why.row().code, step);
+        }
+        delivered.into_iter().for_each(|delivery| self.deliver(delivery, step));
+        if self.protocol != Protocol::Livetranslate && !self.responding() {
+            self.close_client(&why, step);
+        }
+    }
+
+    /// Ends the session when what is being said has come out: no more audio goes in.
+    pub(super) fn let_out(&mut self, why: Error, step: &mut Step<'_>) {
+        self.drop_held(step);
+        let asked = self.unsaid(step) && self.ask_for_the_end(step);
+        if asked || self.responding() {
+            let until = step.now + LAST_SENTENCE;
+            let until = self.drain_by.map_or(until, |deadline| deadline.min(until));
+            self.phase = Phase::Ending { why, until };
+        } else {
+            self.close_client(&why, step);
+        }
+    }
+
+    /// Ends the session at once; its last usage is still awaited.
+    pub(super) fn end_now(&mut self, why: &Error, step: &mut Step<'_>) {
+        match self.phase {
+            Phase::Open | Phase::Ending { .. } => {}
+            Phase::ClientLeft { .. } => return self.finish(why.row().code, step),
+            Phase::Over => return,
+        }
+        self.say_why(why, step);
+        self.hang_up(why, step);
+        self.leave(why.row().code, step);
+    }
+
+    /// Whether the provider has something left to say that it can be asked for.
+    fn unsaid(&self, step: &Step<'_>) -> bool {
+        match self.protocol {
+            Protocol::Livetranslate => step.lease.forwarded > 0 && !self.over(),
+            Protocol::Omni => false,
+            Protocol::Task => self.dialogue.task_running,
+        }
+    }
+
+    /// Asks the provider to flush and report; false if it has no word for it.
+    fn ask_for_the_end(&mut self, step: &mut Step<'_>) -> bool {
+        let Some(word) = self.dialogue.end() else { return self.dialogue.finish_sent };
+        self.legs.finish(&word, step);
+        true
+    }
+
+    /// Says why and closes; nothing more is awaited.
+    pub(super) fn close_client(&mut self, why: &Error, step: &mut Step<'_>) {
+        self.say_why(why, step);
+        self.hang_up(why, step);
+        self.finish(why.row().code, step);
+    }
+
+    fn say_why(&self, why: &Error, step: &mut Step<'_>) {
+        step.act(Action::ToClient(Frame::Text(self.dialogue.goodbye(why))));
+    }
+
+    fn hang_up(&self, why: &Error, step: &mut Step<'_>) {
+        let row = why.row();
+        step.act(Action::CloseClient(row.close, row.code.to_owned()));
+    }
+
+    pub(super) fn finish(&mut self, reason: &'static str, step: &mut Step<'_>) {
+        self.drop_held(step);
+        // What the clock or the provider's word says beyond what was leased is booked now.
+        let counted = self.dialogue.meter.after(0, step.now);
+        if self.protocol == Protocol::Task && counted > step.lease.forwarded {
+            step.act(Action::Count(counted - step.lease.forwarded));
+        }
+        self.phase = Phase::Over;
+        step.act(Action::Finish(reason));
+    }
+
+    /// This instance goes away: who can resume moves at once, the others finish their sentence.
+    pub(super) fn go_away(&mut self, deadline: Instant, step: &mut Step<'_>) {
+        self.drain_by = Some(deadline);
+        match &self.customer {
+            Some(customer) if customer.there() => {
+                let left = deadline.saturating_duration_since(step.now);
+                let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                step.act(Action::Notice(GatewayEvent::GoingAway { deadline_ms }));
+            }
+            Some(_) if matches!(self.phase, Phase::Open) => self.moved_away(step),
+            Some(_) => {}
+            None => self.drain_between_sentences(step),
+        }
+    }
+
+    pub(super) fn drain_between_sentences(&mut self, step: &mut Step<'_>) {
+        if self.drain_by.is_some()
+            && self.customer.is_none()
+            && !self.legs.speaking()
+            && !self.responding()
+            && matches!(self.phase, Phase::Open)
+        {
+            self.let_out(Error::Draining, step);
+        }
+    }
+
+    pub(super) fn on_tick(&mut self, pressure: Pressure, step: &mut Step<'_>) {
+        match &self.phase {
+            Phase::Ending { why, until } if step.now >= *until => {
+                let why = why.clone();
+                return self.close_client(&why, step);
+            }
+            Phase::ClientLeft { until, reason } if step.now >= *until => return self.finish(reason, step),
+            Phase::Over => return,
+            Phase::Open | Phase::Ending { .. } | Phase::ClientLeft { .. } => {}
+        }
+        if matches!(self.phase, Phase::Open) {
+            if self.out_of_time(step) {
+                return;
+            }
+            self.look_after_continuity(pressure, step);
+        }
+        self.check_sides(pressure, step);
+        let idle = step.now.duration_since(self.last_audio) >= IDLE_LEASE;
+        if idle && !self.standing && step.lease.room > 0 && matches!(self.phase, Phase::Open) {
+            self.standing = true;
+            step.act(Action::Demand(0));
+        }
+    }
+
+    fn look_after_continuity(&mut self, pressure: Pressure, step: &mut Step<'_>) {
+        match self.legs.tick(step) {
+            Ok(delivered) => delivered.into_iter().for_each(|delivery| self.deliver(delivery, step)),
+            Err(error) => return self.close_client(&error, step),
+        }
+        self.finish_through(step);
+        if let Some(customer) = &mut self.customer {
+            customer.tick(pressure, step.lease.acknowledged, step);
+        }
+    }
+
+    /// Ends the session whose time is over; true if it was.
+    fn out_of_time(&mut self, step: &mut Step<'_>) -> bool {
+        let ends = self.expires_at.into_iter().chain(self.key_expires_at).min();
+        let away = self.customer.as_ref().is_some_and(|customer| !customer.there());
+        if ends.is_some_and(|end| clock::now() >= end) {
+            self.end_now(&Error::LicenseExpired, step);
+        } else if self.drain_by.is_some_and(|deadline| step.now + DRAIN_MARGIN >= deadline) {
+            self.drain_out(step);
+        } else if step.lease.used_up {
+            self.let_out(Error::InsufficientQuota { resets_at: None }, step);
+        } else if self.watch.capped(step.now) {
+            self.let_out(Error::SessionExpired, step);
+        } else if self.customer.as_ref().is_some_and(|customer| customer.lost(step.now)) {
+            self.leave("client_left", step);
+        } else if !away && self.watch.idle(step.now) {
+            self.end_now(&Error::SessionIdle, step);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// The drain's deadline is near.
+    fn drain_out(&mut self, step: &mut Step<'_>) {
+        if self.customer.is_none() {
+            return self.let_out(Error::Draining, step);
+        }
+        // It did not move by itself: it can still be resumed elsewhere.
+        self.say_why(&Error::Draining, step);
+        self.hang_up(&Error::Draining, step);
+        self.moved_away(step);
+    }
+
+    /// An Omni model that hears somebody speak says nothing until he stops.
+    fn upstream_silent(&self, now: Instant) -> bool {
+        let listens = self.protocol == Protocol::Omni && self.legs.speaking();
+        !listens && self.watch.upstream_silent(now)
+    }
+
+    fn check_sides(&mut self, pressure: Pressure, step: &mut Step<'_>) {
+        let away = self.customer.as_ref().is_some_and(|customer| !customer.there());
+        let client_there = !away && !matches!(self.phase, Phase::ClientLeft { .. });
+        let leg_there = self.legs.current().is_some();
+        if client_there && self.watch.client_too_slow(pressure) {
+            self.turn_away(step);
+        } else if client_there && self.watch.client_dead(pressure, step.now) {
+            step.act(Action::CutClient);
+            match &mut self.customer {
+                Some(customer) if matches!(self.phase, Phase::Open) => customer.leave(step),
+                _ => self.leave("client_dead", step),
+            }
+        } else if leg_there && self.watch.upstream_dead(pressure, step.now) {
+            self.give_up_leg(step);
+        } else if leg_there && self.upstream_silent(step.now) {
+            // Replaced once; where that one is silent too, it is the speech that is none.
+            if !self.legs.replaceable() || self.legs.replace_silent() {
+                self.give_up_leg(step);
+            }
+        } else {
+            let due = self.watch.pings_due(pressure, step.now);
+            if client_there && due.client {
+                step.act(Action::Ping(Side::Client));
+            }
+            if leg_there && due.upstream {
+                step.act(Action::Ping(Side::Upstream));
+            }
+        }
+    }
+
+    /// The customer takes nothing: he is closed, and may come back where he can resume.
+    fn turn_away(&mut self, step: &mut Step<'_>) {
+        if self.customer.is_none() || !matches!(self.phase, Phase::Open) {
+            return self.end_now(&Error::TooSlow, step);
+        }
+        self.say_why(&Error::TooSlow, step);
+        self.hang_up(&Error::TooSlow, step);
+        if let Some(customer) = &mut self.customer {
+            customer.leave(step);
+        }
+    }
+
+    /// The provider's leg is dead, takes nothing, or is silent.
+    fn give_up_leg(&mut self, step: &mut Step<'_>) {
+        if let (Phase::Open, true, Some(number)) =
+            (&self.phase, self.legs.replaceable() && !self.over(), self.legs.current())
+        {
+            return self.lose_leg(number, false, step);
+        }
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::ClientLeft { reason, .. } => return self.finish(reason, step),
+            other => other,
+        };
+        self.close_client(&Error::UpstreamTimeout, step);
+    }
+}
