@@ -355,6 +355,7 @@ impl Handler<Control> for UpstreamLink {
 
     fn handle(&mut self, control: Control, ctx: &mut Context<Self>) {
         let event = match control {
+            Control::End(Error::SessionGone) => Event::Moved,
             Control::End(why) => Event::End(why),
             Control::ExpiresAt(at) => Event::ExpiresAt(at),
             Control::GoAway(deadline) => Event::GoAway(deadline),

@@ -19,6 +19,7 @@ mod process;
 mod program;
 mod refusals;
 mod relay;
+mod resume;
 mod sdks;
 mod session;
 mod shape;
