@@ -16,9 +16,10 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::task::{JoinHandle, spawn_local};
 
+use crate::TESTED_CORE;
 use crate::frames::{self, CLIENT_PONG, Reader, Seen, TEXT};
+use crate::head;
 use crate::http;
-use crate::launch::TESTED_CORE;
 use crate::process;
 use crate::sessions::Talker;
 use crate::target::Target;
@@ -208,7 +209,7 @@ async fn shake_hands(target: &Target) -> io::Result<Result<(TcpStream, Reader), 
     let (head, early) = http::head(&mut stream).await?;
     let status = http::status(&head)?;
     if status != 101 {
-        return Ok(Err(Refusal { status, retry_after: http::header(&head, "retry-after").is_some() }));
+        return Ok(Err(Refusal { status, retry_after: head::header(&head, "retry-after").is_some() }));
     }
     let (mut reader, mut greeted) = (Reader::default(), false);
     reader.feed(&early, |_| greeted = true);

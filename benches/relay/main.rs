@@ -12,12 +12,19 @@
 mod capacity;
 mod frames;
 mod gateway;
+mod head;
+#[path = "../common/http.rs"]
 mod http;
+#[path = "../common/launch.rs"]
 mod launch;
 mod load;
 mod memory;
 mod nginx;
 mod process;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/resident.rs"]
+mod resident;
 mod sessions;
 mod speed;
 mod start;
@@ -34,6 +41,11 @@ use clap::Parser;
 use launch::Launch;
 use table::Table;
 use upstream::Upstream;
+
+/// The core of the program under test.
+const TESTED_CORE: usize = 0;
+/// The core of the load and of the stand-in upstream.
+const OWN_CORE: usize = 1;
 
 /// Measures the relay beside nginx and a direct connection.
 #[derive(Debug, Parser)]
@@ -63,7 +75,7 @@ struct Options {
     /// Given by `cargo bench`; `cargo test` runs this program without it.
     #[arg(long, hide = true)]
     bench: bool,
-    /// A program to become, pinned to the tested core.
+    /// A core, or `any`, and a program to become.
     #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true, value_name = "PROGRAM")]
     launch: Vec<String>,
 }
@@ -112,9 +124,9 @@ impl Plan {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let [program, arguments @ ..] = options.launch.as_slice() {
-        let error = launch::become_program(program, arguments);
-        eprintln!("{program} could not be started: {error}");
+    if !options.launch.is_empty() {
+        let error = launch::become_program(&options.launch);
+        eprintln!("{} could not be started: {error}", options.launch.join(" "));
         return ExitCode::FAILURE;
     }
     if !options.bench {
@@ -133,7 +145,7 @@ fn main() -> ExitCode {
 
 fn prepare() -> io::Result<tokio::runtime::Runtime> {
     launch::raise_file_limit()?;
-    launch::pin(launch::OWN_CORE)?;
+    launch::pin(OWN_CORE)?;
     launch::prefer();
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
@@ -148,10 +160,10 @@ async fn run(plan: Plan) -> io::Result<bool> {
 }
 
 async fn measure(plan: &Plan) -> io::Result<bool> {
-    let launch = Launch::new()?;
+    let launch = Launch::new(Some(TESTED_CORE))?;
     let upstream = Upstream::start().await?;
     let mut table = Table::default();
-    println!("{}", launch.describe());
+    println!("relay benchmark: {}; the tested program is on core {TESTED_CORE}", launch::describe_build());
     if plan.wants("S8") {
         start::measure(&launch, &upstream, &mut table).await?;
     }

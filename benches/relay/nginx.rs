@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::http;
 use crate::launch::Launch;
-use crate::target::{Target, free_address};
+use crate::launch::free_address;
+use crate::target::Target;
 
 /// Where Debian's package puts it.
 const PROGRAM: &str = "/usr/sbin/nginx";

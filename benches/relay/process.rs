@@ -1,4 +1,4 @@
-//! What the kernel says of processes and cores: processor time and memory, from `/proc`.
+//! What the kernel says of the processor time of processes and cores, from `/proc`.
 
 use std::fs;
 use std::io;
@@ -27,11 +27,4 @@ pub(crate) fn core_time(core: usize) -> io::Result<Duration> {
     let busy = fields.iter().take(USER_NICE_SYSTEM);
     let ticks: u32 = busy.chain(fields.iter().skip(IRQ_SOFTIRQ_STEAL.0).take(IRQ_SOFTIRQ_STEAL.1)).sum();
     Ok(TICK * ticks)
-}
-
-/// Memory that a process has in RAM, in KiB.
-pub(crate) fn resident_kib(process: u32) -> io::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or(io::ErrorKind::NotFound)?;
-    line.trim().trim_end_matches(" kB").parse().map_err(io::Error::other)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::gateway;
 use crate::launch::Launch;
-use crate::process;
+use crate::resident;
 use crate::table::Better::Less;
 use crate::table::{Row, Table};
 use crate::upstream::Upstream;
@@ -21,16 +21,16 @@ pub(crate) async fn measure(launch: &Launch, upstream: &Upstream, table: &mut Ta
     const STARTS: usize = 3;
     let (mut seconds, mut megabytes) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
-        let (gateway, took) = gateway::cold_start(gateway::PROGRAM, launch, upstream.address(), 1_000).await?;
+        let (gateway, took) = gateway::cold_start(crate::program::PROGRAM, launch, upstream.address(), 1_000).await?;
         seconds.push(took.as_secs_f64());
         tokio::time::sleep(Duration::from_secs(1)).await;
         if let Some(process) = gateway.process() {
-            megabytes.push(process::resident_kib(process)? * 1_024.0 / 1e6);
+            megabytes.push(resident::resident_kib(process)? * 1_024.0 / 1e6);
         }
     }
     table.add(READY, crate::speed::median(&seconds), String::new());
     table.add(MEMORY, crate::speed::median(&megabytes), String::new());
-    let size = fs::metadata(gateway::PROGRAM)?.len() as f64 / 1e6;
+    let size = fs::metadata(crate::program::PROGRAM)?.len() as f64 / 1e6;
     let stripped = !cfg!(debug_assertions);
     table.add(BINARY, stripped.then_some(size), String::new());
     Ok(())

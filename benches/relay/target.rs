@@ -1,6 +1,5 @@
 //! Where sessions are opened: straight at the upstream, or at a program before it.
 
-use std::io;
 use std::net::SocketAddr;
 
 use crate::launch::Program;
@@ -27,9 +26,4 @@ impl Target {
     pub(crate) fn process(&self) -> Option<u32> {
         self.program.as_ref().map(Program::id)
     }
-}
-
-/// A port on loopback that was free a moment ago.
-pub(crate) fn free_address() -> io::Result<SocketAddr> {
-    std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
 use crate::frames::{self, Reader, SERVER_PONG, Seen, TEXT};
+use crate::head;
 use crate::http;
 use crate::sessions::Talker;
 
@@ -70,7 +71,7 @@ async fn accept(listener: TcpListener, live: Rc<Cell<usize>>) {
 async fn serve(mut stream: TcpStream, delta: Bytes) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (head, early) = http::head(&mut stream).await?;
-    let key = http::header(&head, "sec-websocket-key").ok_or(io::ErrorKind::InvalidData)?;
+    let key = head::header(&head, "sec-websocket-key").ok_or(io::ErrorKind::InvalidData)?;
     let accept = actix_http::ws::hash_key(key.as_bytes());
     let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n".to_vec();
     answer.extend_from_slice(b"sec-websocket-accept: ");

@@ -37,6 +37,8 @@ pub struct Parts {
     pub page: Page,
     /// Whether text frames are written down whole.
     pub record_frames: bool,
+    /// Whether the numbers of samples and the events sent are written down.
+    pub numbered: bool,
     /// The way out.
     pub writer: Writer,
     /// How to cut the line.
@@ -201,6 +203,9 @@ impl Connection {
                 if parts.record_frames {
                     record.keep(&text);
                 }
+                if let Some(numbers) = parts.protocol.numbers() {
+                    record.numbers.clone_from(numbers);
+                }
             }
             Incoming::Binary(bytes) => {
                 let seen = parts.protocol.on_binary(&bytes, now_ms, &mut self.out);
@@ -236,6 +241,9 @@ impl Connection {
             self.parts.writer.half(text);
             self.parts.writer.flush();
             return self.over(1006);
+        }
+        if self.parts.numbered {
+            self.parts.page.record().told(name, &text);
         }
         self.parts.writer.event(text, faults.fragment);
         self.sent += 1;

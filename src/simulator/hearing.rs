@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::events::Refusal;
+use super::numbered::{Heard as Numbers, Reader};
+use super::tuning::Tuning;
 use super::vad::{Heard, Vad, WINDOW_MS};
 use super::view::View;
 
@@ -48,16 +50,28 @@ pub struct Hearing {
     /// All audio and that of the uncommitted buffer, in 1/16000 s.
     heard: u64,
     uncommitted: u64,
+    /// Reads numbered audio, and how far its sentences were told.
+    numbers: Option<Reader>,
+    told: u64,
 }
 
 impl Hearing {
     /// An ear for a new session.
     #[must_use]
-    pub fn new(threshold_dbfs: f64, view: &View) -> Self {
+    pub fn new(tuning: &Tuning, view: &View) -> Self {
         let turn = view.turn;
-        let vad =
-            Vad::new(threshold_dbfs, turn.map_or(1000, |turn| turn.silence_ms), turn.map_or(0, |turn| turn.padding_ms));
-        Self { vad, raw: Vec::new(), window: Vec::new(), held: Vec::new(), speaking: false, heard: 0, uncommitted: 0 }
+        let (silence_ms, padding_ms) = turn.map_or((1000, 0), |turn| (turn.silence_ms, turn.padding_ms));
+        Self {
+            vad: Vad::new(tuning.threshold_dbfs, silence_ms, padding_ms),
+            raw: Vec::new(),
+            window: Vec::new(),
+            held: Vec::new(),
+            speaking: false,
+            heard: 0,
+            uncommitted: 0,
+            numbers: tuning.numbered.then(Reader::default),
+            told: 0,
+        }
     }
 
     /// All audio accepted so far.
@@ -128,8 +142,41 @@ impl Hearing {
             let units = u64::try_from(bytes / 2).unwrap_or(0) * (16_000 / u64::from(view.rate));
             self.heard += units;
             self.uncommitted += units;
+            if let Some(reader) = &mut self.numbers {
+                let samples: Vec<i16> =
+                    self.raw.get(before..).unwrap_or_default().chunks_exact(2).map(sample).collect();
+                reader.hear(&samples);
+            }
         }
         Ok(bytes)
+    }
+
+    /// What was read of numbered audio, where it is expected.
+    #[must_use]
+    pub fn numbers(&self) -> Option<&Numbers> {
+        self.numbers.as_ref().map(Reader::heard)
+    }
+
+    /// The first number of the sentence that was just heard to begin.
+    #[must_use]
+    pub fn spoken_from(&self, windows: &Windows) -> Option<u64> {
+        let spoken = self.numbers.as_ref()?.spoken(self.told..self.position(windows));
+        spoken.first().map(|part| part.start)
+    }
+
+    /// The numbers of the sentence that ended in these windows, as text: `s8000-27200`, the last one exclusive.
+    pub fn tell(&mut self, windows: &Windows) -> Option<String> {
+        let until = self.position(windows);
+        let spoken = self.numbers.as_ref()?.spoken(self.told..until);
+        self.told = until;
+        let parts: Vec<String> = spoken.iter().map(|part| format!("s{}-{}", part.start, part.end)).collect();
+        Some(parts.join(" "))
+    }
+
+    /// Samples of the connection before the first that these windows didn't take.
+    fn position(&self, windows: &Windows) -> u64 {
+        let ahead = self.raw.len().saturating_sub(windows.at) / 2;
+        self.heard.saturating_sub(u64::try_from(ahead).unwrap_or(0))
     }
 
     /// A mark at the first window that wasn't heard.

@@ -1,10 +1,13 @@
 //! What was accepted, connection by connection, for tests to compare.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::Serialize;
 
+use super::numbered::Heard;
 use super::request::Seen;
 
 /// Connections remembered; older ones are forgotten first.
@@ -49,8 +52,34 @@ pub struct SessionRecord {
     pub closed: Option<u16>,
     /// Whether the client closed first (or went away).
     pub closed_by_client: bool,
+    /// Which samples came, when the audio is numbered.
+    #[serde(skip)]
+    pub numbers: Heard,
+    /// Which events were sent, when the audio is numbered.
+    #[serde(skip)]
+    pub sent: Vec<Sent>,
+    /// The client's end of the connection.
+    #[serde(skip)]
+    pub peer: Option<SocketAddr>,
+    /// When the upgrade was answered.
+    #[serde(skip)]
+    pub opened: Option<Instant>,
+    /// When it was over.
+    #[serde(skip)]
+    pub ended: Option<Instant>,
     #[serde(skip)]
     frame_bytes: usize,
+}
+
+/// An event that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Its `type`.
+    pub name: &'static str,
+    /// Its `event_id`.
+    pub id: String,
+    /// When it was handed to the socket.
+    pub at: Instant,
 }
 
 /// A connection's page, shared with whoever reads the ledger.
@@ -74,7 +103,13 @@ impl SessionRecord {
     /// A connection that has just been accepted.
     #[must_use]
     pub fn new(path: &str, model: &str, api_key: String) -> Self {
-        Self { path: path.to_owned(), model: model.to_owned(), api_key, ..Self::default() }
+        Self {
+            path: path.to_owned(),
+            model: model.to_owned(),
+            api_key,
+            opened: Some(Instant::now()),
+            ..Self::default()
+        }
     }
 
     /// Notes a client frame.
@@ -102,10 +137,18 @@ impl SessionRecord {
         }
     }
 
+    /// Notes an event on its way out.
+    pub fn told(&mut self, name: &'static str, text: &str) {
+        const BEFORE: &str = r#""event_id":""#;
+        let id = text.find(BEFORE).and_then(|at| text.get(at + BEFORE.len()..)?.split('"').next());
+        self.sent.push(Sent { name, id: id.unwrap_or_default().to_owned(), at: Instant::now() });
+    }
+
     /// Notes the end; the first one counts.
     pub fn end(&mut self, code: u16, by_client: bool) {
         if self.closed.is_none() {
             self.closed = Some(code);
+            self.ended = Some(Instant::now());
             self.closed_by_client = by_client;
         }
     }
@@ -127,11 +170,16 @@ impl Ledger {
         page
     }
 
+    /// Every page.
+    #[must_use]
+    pub fn pages(&self) -> Vec<Page> {
+        locked(&self.0).iter().cloned().collect()
+    }
+
     /// A copy of every page.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionRecord> {
-        let pages: Vec<Page> = locked(&self.0).iter().cloned().collect();
-        pages.iter().map(|page| page.record().clone()).collect()
+        self.pages().iter().map(|page| page.record().clone()).collect()
     }
 }
 

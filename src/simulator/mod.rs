@@ -8,6 +8,7 @@ pub mod frames;
 pub mod handshake;
 pub mod hearing;
 pub mod ledger;
+pub mod numbered;
 pub mod phrases;
 pub mod protocol;
 pub mod request;

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::dialect::Dialect;
 use super::events::{Output, event, set};
 use super::faults::ErrorFault;
+use super::numbered::Heard;
 use super::request::Seen;
 use super::session::Session;
 use super::task::Task;
@@ -38,6 +39,15 @@ impl Protocol {
         match self {
             Self::Realtime(session) => session.on_text(text, out),
             Self::Task(task) => task.on_text(text, now_ms, out),
+        }
+    }
+
+    /// What was read of numbered audio, where it is expected.
+    #[must_use]
+    pub fn numbers(&self) -> Option<&Heard> {
+        match self {
+            Self::Realtime(session) => session.numbers(),
+            Self::Task(_) => None,
         }
     }
 

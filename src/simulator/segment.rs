@@ -31,6 +31,8 @@ pub struct Segment {
     voice: Option<Voice>,
     lag_ms: u64,
     step_ms: u64,
+    /// What the closing events say instead of the captions.
+    named: Option<String>,
     open: bool,
     chunks: u64,
     spoken_bytes: usize,
@@ -54,6 +56,7 @@ impl Segment {
             voice: view.spoken.then(|| Voice::new(view.rate)),
             lag_ms: tuning.voice_lag_ms,
             step_ms: 0,
+            named: None,
             open: false,
             chunks: 0,
             spoken_bytes: 0,
@@ -76,6 +79,11 @@ impl Segment {
         if let Some(voice) = &mut self.voice {
             voice.push(samples);
         }
+    }
+
+    /// Lets the closing events say this, in both languages.
+    pub fn name(&mut self, text: Option<String>) {
+        self.named = text;
     }
 
     /// Lets captions and voice go on to `ms` after the sentence's start.
@@ -103,7 +111,7 @@ impl Segment {
             (1..=heard / STEP_MS).for_each(|step| self.translate(step * STEP_MS, out));
         }
         let rest = self.target.finish();
-        let (line, response) = (self.target.line().to_owned(), self.place());
+        let (line, response) = (self.line().to_owned(), self.place());
         if self.dialect.refreshes() {
             let name = if self.spoken() { "response.audio_transcript.text" } else { "response.text.text" };
             out.push(event(name, &with(response, &json!({"text": line, "stash": ""}))));
@@ -122,7 +130,7 @@ impl Segment {
     /// The closing events, `response.done` last. `heard_ms`: all audio of the session so far.
     pub fn done(&mut self, usage: &mut Usage, heard_ms: u64, conversation: &str, out: &mut Vec<Output>) {
         let tail = if self.dialect.refreshes() { "  " } else { "" };
-        let text = format!("{}{tail}", self.target.line());
+        let text = format!("{}{tail}", self.line());
         let (place, spoken) = (self.place(), self.spoken());
         let text_done = if spoken {
             event("response.audio_transcript.done", &with(place.clone(), &json!({"transcript": text})))
@@ -185,7 +193,8 @@ impl Segment {
     fn transcribed(&mut self, out: &mut Vec<Output>) {
         let Some(source) = &mut self.source else { return };
         source.finish();
-        let mut fields = json!({"item_id": self.speech_item, "content_index": 0, "transcript": source.line()});
+        let line = self.named.as_deref().unwrap_or(source.line());
+        let mut fields = json!({"item_id": self.speech_item, "content_index": 0, "transcript": line});
         if self.dialect != Dialect::G2 {
             set(&mut fields, "language", source.language());
             set(&mut fields, "emotion", "neutral");
@@ -254,6 +263,11 @@ impl Segment {
             set(&mut body, "voice", self.voice_name.as_str());
         }
         body
+    }
+
+    /// The whole translation.
+    fn line(&self) -> &str {
+        self.named.as_deref().unwrap_or(self.target.line())
     }
 
     fn place(&self) -> Value {

@@ -20,7 +20,7 @@ use super::events::Output;
 use super::faults::Faults;
 use super::frames::Writer;
 use super::handshake;
-use super::ledger::{Ledger, SessionRecord, locked};
+use super::ledger::{Ledger, Page, SessionRecord, locked};
 use super::protocol::Protocol;
 use super::tuning::Tuning;
 
@@ -104,6 +104,12 @@ impl Simulator {
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionRecord> {
         self.shared.ledger.sessions()
+    }
+
+    /// Every connection so far, oldest first, as it goes on.
+    #[must_use]
+    pub fn pages(&self) -> Vec<Page> {
+        self.shared.ledger.pages()
     }
 
     /// Faults for the next connection that has none yet; first in, first out.
@@ -215,13 +221,15 @@ where
     };
     let mut response = ws::handshake(request)?;
     let (writer, body) = Writer::new();
-    let record = SessionRecord::new(request.path(), model, api_key);
+    let mut record = SessionRecord::new(request.path(), model, api_key);
+    record.peer = request.peer_addr();
     let parts = Parts {
         protocol,
         faults,
         longest_ms: shared.options.tuning.timer_ms(LONGEST_SECONDS),
         page: shared.ledger.add(record),
         record_frames: shared.options.record_frames,
+        numbered: shared.options.tuning.numbered,
         writer,
         cord: request.conn_data::<Cord>().cloned(),
     };

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::dialect::Dialect;
 use super::events::{Output, Refusal, event, id, set, with};
-use super::hearing::{Change, Hearing};
+use super::hearing::{Change, Hearing, Windows};
+use super::numbered::Heard as Numbers;
 use super::request::{ClientEvent, Seen};
 use super::segment::Segment;
 use super::settings::Settings;
@@ -42,7 +43,7 @@ impl Session {
         Self {
             dialect,
             tuning: tuning.clone(),
-            hearing: Hearing::new(tuning.threshold_dbfs, &settings.view),
+            hearing: Hearing::new(tuning, &settings.view),
             settings,
             usage: Usage::new(dialect, tuning.cumulative_usage),
             conversation: id("conv_"),
@@ -59,6 +60,12 @@ impl Session {
     #[must_use]
     pub fn finished(&self) -> bool {
         self.finished
+    }
+
+    /// What was read of numbered audio, where it is expected.
+    #[must_use]
+    pub fn numbers(&self) -> Option<&Numbers> {
+        self.hearing.numbers()
     }
 
     /// Takes a text frame.
@@ -118,16 +125,18 @@ impl Session {
         let bytes = self.hearing.append(audio, &self.settings.view)?;
         let mut changes = self.hearing.windows();
         while let Some(change) = self.hearing.next(&mut changes, &self.settings.view) {
-            self.change(change, out);
+            self.change(change, &changes, out);
         }
         Ok(Seen::Audio { bytes })
     }
 
-    fn change(&mut self, change: Change, out: &mut Vec<Output>) {
+    fn change(&mut self, change: Change, windows: &Windows, out: &mut Vec<Output>) {
         match change {
             Change::Started { from_ms } => {
                 self.number += 1;
-                let segment = Segment::new(&self.settings, &self.tuning, self.number, self.previous_item.clone());
+                let numbered = self.hearing.spoken_from(windows).and_then(|from| usize::try_from(from).ok());
+                let number = numbered.unwrap_or(self.number);
+                let segment = Segment::new(&self.settings, &self.tuning, number, self.previous_item.clone());
                 let mut fields = json!({"audio_start_ms": from_ms, "item_id": segment.speech_item});
                 if self.dialect == Dialect::G2 {
                     set(&mut fields, "speaker_id", 1);
@@ -137,14 +146,14 @@ impl Session {
                     segment.announce(out);
                 }
                 self.segment = Some((segment, from_ms));
-                self.voiced(self.hearing.now_ms(), out);
+                self.voiced(self.hearing.now_ms(), windows, out);
             }
-            Change::Voiced { until_ms } => self.voiced(until_ms, out),
-            Change::Stopped { until_ms } => self.stop(until_ms, out),
+            Change::Voiced { until_ms } => self.voiced(until_ms, windows, out),
+            Change::Stopped { until_ms } => self.stop(until_ms, windows, out),
         }
     }
 
-    fn voiced(&mut self, until_ms: u64, out: &mut Vec<Output>) {
+    fn voiced(&mut self, until_ms: u64, windows: &Windows, out: &mut Vec<Output>) {
         let Some((segment, from_ms)) = &mut self.segment else { return };
         segment.push(self.hearing.held());
         self.hearing.release();
@@ -152,12 +161,13 @@ impl Session {
         segment.heard(length_ms, out);
         if length_ms >= self.tuning.longest_segment_ms {
             self.hearing.stop();
-            self.stop(until_ms, out);
+            self.stop(until_ms, windows, out);
         }
     }
 
-    fn stop(&mut self, until_ms: u64, out: &mut Vec<Output>) {
+    fn stop(&mut self, until_ms: u64, windows: &Windows, out: &mut Vec<Output>) {
         let Some((mut segment, _)) = self.segment.take() else { return };
+        segment.name(self.hearing.tell(windows));
         let stopped = json!({"audio_end_ms": until_ms, "item_id": segment.speech_item});
         let stopped = event("input_audio_buffer.speech_stopped", &stopped);
         if self.dialect.translates() {
@@ -193,7 +203,7 @@ impl Session {
         let view = &self.settings.view;
         if before.turn != view.turn || before.rate != view.rate {
             if let Some(until_ms) = self.hearing.stop() {
-                self.stop(until_ms, out);
+                self.stop(until_ms, &self.hearing.windows(), out);
             }
             self.hearing.tune(&self.settings.view);
         }
@@ -259,7 +269,7 @@ impl Session {
 
     fn finish(&mut self, out: &mut Vec<Output>) {
         if let Some(until_ms) = self.hearing.stop() {
-            self.stop(until_ms, out);
+            self.stop(until_ms, &self.hearing.windows(), out);
         }
         if self.settings.view.turn.is_none() && self.dialect.translates() {
             // Nothing uncommitted is left behind: its refusal means that there was nothing.

@@ -354,3 +354,39 @@ fn a_session_holds_little_however_long_it_runs() {
     assert!(client.session.hearing.held().len() < 16_000);
     assert!(client.session.number >= 4, "a sentence without end is cut");
 }
+
+#[test]
+fn captions_of_numbered_audio_depend_on_the_sentence_alone() {
+    use crate::simulator::numbered;
+    let finals = |from: u64| {
+        let mut out = Vec::new();
+        let tuning = Tuning { numbered: true, ..Tuning::default() };
+        let mut session = Session::open(Dialect::G1ThreeFive, THREE_FIVE, &tuning, &mut out);
+        let (mut pcm, total) = (Vec::new(), numbered::shift(5) + 3 * numbered::CYCLE);
+        session.on_text(
+            r#"{"type":"session.update","session":{"turn_detection":{"type":"server_vad","silence_duration_ms":400}}}"#,
+            &mut out,
+        );
+        numbered::write(5, from, total - from, &mut pcm);
+        for part in pcm.chunks(3_200) {
+            let append = json!({"type": "input_audio_buffer.append", "audio": STANDARD.encode(part)});
+            session.on_text(&append.to_string(), &mut out);
+        }
+        session.on_text(r#"{"type":"session.finish"}"#, &mut out);
+        assert_eq!(session.numbers().unwrap().runs.len(), 1);
+        let mut client = Client { session, heard: Vec::new() };
+        client.take(out);
+        let done = |kind: &str, field: &str| {
+            let of_kind = client.heard.iter().filter(|event| event["type"] == kind);
+            of_kind.map(|event| event[field].as_str().unwrap().trim_end().to_owned()).collect::<Vec<_>>()
+        };
+        let source = done("conversation.item.input_audio_transcription.completed", "transcript");
+        assert_eq!(source, done("response.audio_transcript.done", "transcript"));
+        source
+    };
+    let sentences = numbered::sentences(5, u64::MAX).take(3);
+    let whole: Vec<String> = sentences.map(|part| format!("s{}-{}", part.start, part.end)).collect();
+    assert_eq!(finals(0), whole);
+    assert_eq!(finals(7_777), whole, "whatever the alignment");
+    assert_eq!(finals(numbered::CYCLE + 24_000), whole[1..]);
+}

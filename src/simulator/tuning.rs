@@ -16,6 +16,9 @@ pub struct Tuning {
     /// How often faster than life the protocol's own wall-clock timers run
     /// (120 min session cap, 23 s and 60 s of the task protocol).
     pub pace: f64,
+    /// Expect numbered audio: captions name the samples of their sentence, the ledger which ones were heard and
+    /// which events were sent.
+    pub numbered: bool,
 }
 
 impl Default for Tuning {
@@ -26,6 +29,7 @@ impl Default for Tuning {
             longest_segment_ms: 30_000,
             cumulative_usage: None,
             pace: 1.0,
+            numbered: false,
         }
     }
 }

@@ -10,6 +10,7 @@
 mod admin;
 mod book;
 mod budget;
+mod chaos;
 mod continuity;
 mod continuity_model;
 mod endings;

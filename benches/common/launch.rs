@@ -1,31 +1,28 @@
-//! Starts the programs under test on their core, and ends each of them by its id.
+//! Starts the programs under test, each on the core it is given if any, and ends each of them by its id.
 //!
 //! A program is started through this benchmark's own binary, which pins itself, asks to be ended with its
 //! parent, and then becomes the program.
 
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 use tempfile::TempDir;
 
-/// The core of the program under test.
-pub(crate) const TESTED_CORE: usize = 0;
-/// The core of the load and of the stand-in upstream.
-pub(crate) const OWN_CORE: usize = 1;
-
 /// The scheduling group of this process's terminal session.
 const GROUP: &str = "/proc/self/autogroup";
 
-/// Becomes another program, pinned to the tested core. Returns only the error if it can't.
-pub(crate) fn become_program(program: &str, arguments: &[String]) -> io::Error {
+/// Becomes the program that a launch's words name. Returns only the error if it can't.
+pub(crate) fn become_program(words: &[String]) -> io::Error {
+    let [core, program, arguments @ ..] = words else { return io::ErrorKind::InvalidInput.into() };
     let ready = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from);
     prefer();
-    match ready.and_then(|()| pin(TESTED_CORE)) {
+    match ready.and_then(|()| core.parse().map_or(Ok(()), pin)) {
         Ok(()) => Command::new(program).args(arguments).exec(),
         Err(error) => error,
     }
@@ -56,24 +53,29 @@ pub(crate) fn raise_file_limit() -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
 }
 
+/// A port on loopback that was free a moment ago.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+/// What the build's figures are worth.
+pub(crate) fn describe_build() -> String {
+    let open = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let build = if cfg!(debug_assertions) { "a build without optimisation: no figures to quote" } else { "release" };
+    format!("{build}; {open} files may be open")
+}
+
 /// Starts programs in folders of their own.
 pub(crate) struct Launch {
     this_binary: PathBuf,
     folders: TempDir,
+    core: Option<usize>,
 }
 
 impl Launch {
-    /// A launcher with a fresh temporary folder, removed at the end.
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { this_binary: std::env::current_exe()?, folders: tempfile::tempdir()? })
-    }
-
-    /// What the figures were taken on.
-    pub(crate) fn describe(&self) -> String {
-        let open = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let build =
-            if cfg!(debug_assertions) { "a build without optimisation: no figures to quote" } else { "release" };
-        format!("relay benchmark: {build}; {open} files may be open; the tested program is on core {TESTED_CORE}")
+    /// A launcher with a fresh temporary folder, removed at the end; its programs get this core, or any.
+    pub(crate) fn new(core: Option<usize>) -> io::Result<Self> {
+        Ok(Self { this_binary: std::env::current_exe()?, folders: tempfile::tempdir()?, core })
     }
 
     /// A fresh folder for one start of a program.
@@ -82,7 +84,7 @@ impl Launch {
         Ok(folder.keep())
     }
 
-    /// Starts a program on the tested core; its output goes to `output.log` in its folder.
+    /// Starts a program; its output is added to `output.log` in its folder.
     pub(crate) fn start(
         &self,
         program: &str,
@@ -91,10 +93,10 @@ impl Launch {
         folder: &Path,
     ) -> io::Result<Program> {
         let output = folder.join("output.log");
-        let log = File::create(&output)?;
+        let log = File::options().create(true).append(true).open(&output)?;
+        let core = self.core.map_or_else(|| "any".to_owned(), |core| core.to_string());
         let child = Command::new(&self.this_binary)
-            .arg("--launch")
-            .arg(program)
+            .args(["--launch", &core, program])
             .args(arguments)
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -126,9 +128,14 @@ impl Program {
         self.child.id()
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
     /// An error if it has ended, with the last lines that it wrote.
     pub(crate) fn check(&mut self) -> io::Result<()> {
-        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        let Some(status) = self.ended()? else { return Ok(()) };
         let said = fs::read_to_string(&self.output).unwrap_or_default();
         let last: Vec<&str> = said.lines().rev().take(5).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();

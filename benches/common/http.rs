@@ -51,9 +51,3 @@ pub(crate) fn status(head: &str) -> io::Result<u16> {
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     status.ok_or_else(|| io::Error::other("an answer without a status"))
 }
-
-/// The value of a header in a head.
-pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
-}

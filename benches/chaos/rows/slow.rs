@@ -1,0 +1,57 @@
+//! P8: some customers stop reading; what they cost, and what their neighbours notice.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use crate::Plan;
+use crate::crowd::{Crowd, Guests};
+use crate::launch::Launch;
+use crate::resident::resident_kib;
+use crate::stage::{Scene, Stage};
+use crate::table::{Table, share};
+
+/// The settled half of the run, then a half in which one in ten is deaf.
+pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> io::Result<()> {
+    let stage = Stage::set(launch, Scene::default()).await?;
+    let (admin, process) = (stage.gateway.address(), stage.gateway.process()?);
+    let half = Duration::from_secs(if plan.short { 6 } else { 40 });
+    let sentences = half.as_secs() + 4;
+    let deaf = (plan.sessions / 10).max(1);
+    // Straight to the gateway: a proxy's sockets would hold a good deal for the deaf.
+    let neighbours = Guests::new(plan.sessions - deaf, sentences, plan.seed);
+    let neighbours = Crowd::invite(admin, admin, &neighbours).await?;
+    let sleepers = Guests { first: 100_000, spoken_each: 1, ..Guests::new(deaf, sentences, plan.seed) };
+    let sleepers = Crowd::invite(admin, admin, &sleepers).await?;
+    sleepers.customers.iter().for_each(|customer| customer.set_narrow());
+    for customer in &sleepers.customers {
+        spawn_local(customer.clone().run());
+    }
+    let (mut before, mut after, mut parted) = (0.0, 0.0, std::time::Instant::now());
+    let trouble = async {
+        neighbours.speaking(neighbours.customers.len()).await;
+        sleep(half).await;
+        (before, parted) = (resident_kib(process)?, std::time::Instant::now());
+        sleepers.customers.iter().for_each(|customer| customer.set_deaf(true));
+        sleep(half - Duration::from_secs(2)).await;
+        after = resident_kib(process)?;
+        Ok(())
+    };
+    neighbours.speak(trouble).await?;
+    stage.gateway.check()?;
+    let legs = stage.legs();
+    let quiet = neighbours.transits_ms(&legs, |at| at < parted);
+    let beset = neighbours.transits_ms(&legs, |at| at >= parted);
+    let outcome = neighbours.outcome(&stage, admin).await?;
+    table.clean("P8", &format!("neighbours of {deaf} who stop reading"), &outcome.verdict);
+    let each = (after - before) / f64::from(deaf);
+    table.at_most("P8", "memory that each of the deaf costs", Some(each), (1_024.0, "KiB"));
+    let (quiet, beset) = (share(&quiet, 0.99), share(&beset, 0.99));
+    let ratio = quiet.zip(beset).map(|(quiet, beset)| beset / quiet);
+    table.at_most("P8", "neighbours' delay downwards, p99, against before", ratio, (1.1, ""));
+    table.note(&format!("{:.2} ms before, {:.2} ms then", quiet.unwrap_or(f64::NAN), beset.unwrap_or(f64::NAN)));
+    stage.clear().await;
+    Ok(())
+}
