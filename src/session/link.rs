@@ -298,15 +298,6 @@ impl UpstreamLink {
             self.connect(FIRST, upstream, ctx);
         }
     }
-
-    /// A socket that another one has replaced is not heard; what it was charged is free again.
-    fn ignore(&self, said: &Said) {
-        match said {
-            Said::Frame(frame) => self.uplink.give(charge(frame.len())),
-            Said::Ping | Said::Pong(_) => self.uplink.give(charge(0)),
-            Said::Attached(_) | Said::Broke(_) | Said::Gone(_) => {}
-        }
-    }
 }
 
 impl Handler<Up> for UpstreamLink {
@@ -315,7 +306,8 @@ impl Handler<Up> for UpstreamLink {
     fn handle(&mut self, Up { socket, said }: Up, ctx: &mut Context<Self>) {
         match said {
             Said::Attached(client) => self.attach(client, socket, ctx),
-            said if !self.client.hears(socket) => self.ignore(&said),
+            // A socket that another one has replaced is not heard; what it was charged is free again.
+            said if !self.client.hears(socket) => self.uplink.give(said.charge()),
             Said::Frame(frame) => self.on(Event::Client(frame), ctx),
             Said::Ping => {
                 self.uplink.give(charge(0));
