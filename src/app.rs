@@ -10,6 +10,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
+use jiff::SignedDuration;
 
 use crate::api::answer;
 use crate::api::health::Probe;
@@ -20,6 +21,8 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::metrics::Metrics;
+use crate::quota::heartbeat;
+use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
 use crate::session::roster::Roster;
 use crate::session::socket::ClientSocket;
@@ -39,6 +42,7 @@ pub struct Running {
     address: SocketAddr,
     servers: Vec<ServerHandle>,
     gateway: Gateway,
+    heartbeat: actix_web::rt::task::JoinHandle<()>,
 }
 
 /// Starts a gateway in the current actix system.
@@ -50,7 +54,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     // A second start in one process finds the provider installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let location = Location::parse(config.store.url.expose())?;
-    let opened = actix_web::web::block(move || open_store(location)).await.map_err(Error::internal)??;
+    let instance = Instance { id: ids::instance(), resume_window: resume_window(&config) };
+    let starting = instance.clone();
+    let opened = actix_web::web::block(move || open_store(location, &starting)).await.map_err(Error::internal)??;
     let (store, ledger) = opened;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
     let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
@@ -58,13 +64,14 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let signer = Signer::new(secret_key, config.secrets.secret_key_previous.as_ref())?;
     let gateway = Gateway {
         signer: Arc::new(signer),
-        quota: Quota::start(ledger, ids::instance(), metrics.clone()),
+        quota: Quota::start(ledger.clone(), instance.clone(), metrics.clone()),
         roster: Roster::start(config.max_sessions(), metrics.clone()),
         metrics,
         store,
         config: Arc::new(config),
         going_away: Arc::new(AtomicBool::new(false)),
     };
+    let heartbeat = actix_web::rt::spawn(heartbeat::keep(ledger, instance));
     let settings = &gateway.config.server;
     let separate = settings.admin_listen.clone();
     let door = if separate.is_some() { Door::Public } else { Door::Both };
@@ -83,16 +90,22 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    Ok(Running { address, servers, gateway })
+    Ok(Running { address, servers, gateway, heartbeat })
+}
+
+fn resume_window(config: &Config) -> SignedDuration {
+    const MOST: i64 = 30 * 86_400;
+    SignedDuration::from_secs(i64::try_from(config.realtime.resume_window_seconds).map_or(MOST, |set| set.min(MOST)))
 }
 
 /// The store, and the keeper's own way into it: logins can't keep usage from being written.
-fn open_store(location: Location) -> Result<(Store, Store), Error> {
+fn open_store(location: Location, instance: &Instance) -> Result<(Store, Store), Error> {
     const KEEPERS: u32 = 2;
     let store = Store::open(location.clone())?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
+    store.run_blocking(|connection| heartbeat::begin(connection, instance, None))?;
     Ok((store, Store::open_with(location, KEEPERS)?))
 }
 
@@ -166,6 +179,7 @@ impl Running {
         while gateway.quota.open_accounts() > 0 && Instant::now() < last_call {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        self.heartbeat.abort();
         let unsettled = gateway.quota.open_accounts();
         if unsettled > 0 {
             log::error!("{unsettled} sessions' last usage could not be written");

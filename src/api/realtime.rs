@@ -18,7 +18,7 @@ use crate::config::settings::{Protocol, Secret, UsageReport};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
-use crate::quota::book::Opening;
+use crate::quota::batch::Opening;
 use crate::session::client::ClientSession;
 use crate::session::flow::Delivered;
 use crate::session::link::{Parts, UpstreamLink};
@@ -97,6 +97,8 @@ async fn open(
         key_id: view.key_id.clone(),
         model: view.model.clone(),
         started_at: view.started_at,
+        max_sessions: caller.license.max_sessions,
+        resume_hash: None,
     };
     let seat = gateway.roster.admit(view, caller.license.max_sessions).await?;
     check_upgrade(request)?;

@@ -4,135 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
+use super::account::{Account, Closing, Demand};
+use super::batch::{Batch, Line, Opening, Outcome, Reading, Restored, Verdict};
 use super::tally::Tally;
 use crate::error::Error;
 
-/// The longest lease: five seconds of audio, in samples.
-pub const LEASE_SAMPLES: u64 = 80_000;
-/// How long a session waits for others to give back before its budget counts as used up.
-const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a session waits for a store that doesn't answer.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two usage rows of a live session.
-const RECORD_EVERY: Duration = Duration::from_secs(60);
-
-/// What identifies a session on the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opening {
-    /// Session id.
-    pub session_id: String,
-    /// Whose budgets it uses.
-    pub license_id: String,
-    /// The API key it came with.
-    pub key_id: Option<String>,
-    /// Model.
-    pub model: String,
-    /// When it was admitted.
-    pub started_at: Timestamp,
-}
-
-/// How far a session's account has come, since the session began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Marks {
-    /// Samples booked: the high-water mark.
-    pub samples: u64,
-    /// Input tokens booked.
-    pub input_tokens: u64,
-    /// Output tokens booked.
-    pub output_tokens: u64,
-}
-
-/// One session's part of a transaction.
-#[derive(Debug, Clone)]
-pub struct Line {
-    /// Who.
-    pub opening: Arc<Opening>,
-    /// What the store has.
-    pub from: Marks,
-    /// The lease that the store has, samples since the session began.
-    pub from_leased: u64,
-    /// What is booked now.
-    pub to: Marks,
-    /// The lease that stays before anything new is granted.
-    pub keep: u64,
-    /// Samples without which the session can't go on; 0 if it can.
-    pub need: u64,
-    /// Samples that it would like.
-    pub want: u64,
-    /// Live sessions of the license here.
-    pub sharers: u64,
-    /// Since when the session waits for this line's answer, if it does.
-    pub asked_at: Option<Instant>,
-    /// Where the usage row that this line writes begins, if it writes one.
-    pub record_from: Option<Marks>,
-    /// Why the session ended, if it did.
-    pub end: Option<&'static str>,
-}
-
-/// All that one transaction writes.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    /// New sessions.
-    pub openings: Vec<Arc<Opening>>,
-    /// Sessions whose account moves.
-    pub lines: Vec<Line>,
-    /// Sessions whose row must be read again first: the outcome of their last write is unknown.
-    pub unsure: Vec<String>,
-}
-
-impl Batch {
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.openings.is_empty() && self.lines.is_empty() && self.unsure.is_empty()
-    }
-}
-
-/// What the ledger answers for one line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Booked; so many samples more.
-    Granted(u64),
-    /// Booked; nothing more yet.
-    Wait,
-    /// Booked; nothing more until then. Where nothing was asked for: a token budget was used up by this line.
-    UsedUp(Option<Timestamp>),
-}
-
-/// What the store has for a session whose last write was in doubt; `None`: it isn't live there.
-pub type Reading = Option<(Marks, u64, Marks)>;
-
-/// What a transaction answered, in the batch's order.
-#[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    /// Per opening: refused, with the time when a budget starts anew.
-    pub openings: Vec<Result<(), Error>>,
-    /// Per line.
-    pub lines: Vec<Verdict>,
-    /// Per unsure session.
-    pub readings: Vec<Reading>,
-}
 
 /// An answer for a session that waits.
 pub type Answer = (String, Result<(), Error>);
-
-struct Account {
-    opening: Arc<Opening>,
-    tally: Arc<Tally>,
-    booked: Marks,
-    leased: u64,
-    recorded: Marks,
-    recorded_at: Instant,
-    demand: Option<Demand>,
-    closing: Option<&'static str>,
-}
-
-struct Demand {
-    need: u64,
-    since: Instant,
-}
 
 /// The open accounts of this instance.
 #[derive(Default)]
@@ -140,9 +21,12 @@ pub struct Book {
     accounts: HashMap<String, Account>,
     sharers: HashMap<String, u64>,
     openings: Vec<(Arc<Opening>, Arc<Tally>)>,
-    /// Sessions with a demand or an end: those that a batch between two ticks looks at.
+    /// Hashes of the resume tokens of sessions to be taken over.
+    resumptions: Vec<String>,
+    /// Sessions with a demand, an end, or new settings: those that a batch between two ticks looks at.
     pressing: HashSet<String>,
     unsure: HashSet<String>,
+    stray: HashSet<String>,
     /// Openings in the running transaction; true when their session left meanwhile.
     opening_now: HashMap<String, bool>,
 }
@@ -151,6 +35,11 @@ impl Book {
     /// Asks for an account; the answer comes with a batch.
     pub fn open(&mut self, opening: Opening, tally: Arc<Tally>) {
         self.openings.push((Arc::new(opening), tally));
+    }
+
+    /// Asks for the account of a session that is somewhere else; the answer comes with a batch.
+    pub fn resume(&mut self, resume_hash: String) {
+        self.resumptions.push(resume_hash);
     }
 
     /// A session needs `need` samples and stands still until it is answered. 0 gives its lease back.
@@ -162,30 +51,52 @@ impl Book {
         true
     }
 
-    /// A session ended; the answer comes when its usage is written. False when it has no account.
+    /// A session has something to write that can't wait for a tick: its tally holds it.
+    pub fn press(&mut self, session_id: &str) {
+        if self.accounts.contains_key(session_id) {
+            self.pressing.insert(session_id.to_owned());
+        }
+    }
+
+    /// A session ended for good; the answer comes when its usage is written. False when it has no account.
     pub fn close(&mut self, session_id: &str, reason: &'static str) -> bool {
+        self.end(session_id, Closing { reason, parks: false })
+    }
+
+    /// A session ended here, but may be resumed; otherwise as [`Book::close`].
+    pub fn release(&mut self, session_id: &str, reason: &'static str) -> bool {
+        self.end(session_id, Closing { reason, parks: true })
+    }
+
+    fn end(&mut self, session_id: &str, closing: Closing) -> bool {
         if let Some(left) = self.opening_now.get_mut(session_id) {
             *left = true;
         }
         self.openings.retain(|(opening, _)| opening.session_id != session_id);
         let Some(account) = self.accounts.get_mut(session_id) else { return false };
-        account.closing.get_or_insert(reason);
+        account.closing.get_or_insert(closing);
         self.pressing.insert(session_id.to_owned());
         true
     }
 
-    /// Every session's account is to be closed.
+    /// Every session's account is to be closed; those that can be resumed elsewhere are released.
     pub fn close_all(&mut self, reason: &'static str) {
         for (session_id, account) in &mut self.accounts {
-            account.closing.get_or_insert(reason);
+            account.closing.get_or_insert(Closing { reason, parks: true });
             self.pressing.insert(session_id.clone());
         }
+    }
+
+    /// Whether a lease of this epoch has had its account taken over on this very instance.
+    #[must_use]
+    pub fn superseded(&self, session_id: &str, epoch: u64) -> bool {
+        self.accounts.get(session_id).is_some_and(|account| account.epoch != epoch)
     }
 
     /// Accounts that are open, or waiting to be.
     #[must_use]
     pub fn open_accounts(&self) -> usize {
-        self.accounts.len() + self.openings.len()
+        self.accounts.len() + self.openings.len() + self.resumptions.len() + self.stray.len()
     }
 
     /// Sessions that wait for an answer.
@@ -196,60 +107,56 @@ impl Book {
 
     /// Takes together what the next transaction must write. `tick`: with the usage of every live session.
     pub fn prepare(&mut self, now: Instant, tick: bool) -> (Batch, HashMap<String, Arc<Tally>>) {
-        if !self.unsure.is_empty() {
-            let unsure = self.unsure.iter().cloned().collect();
-            return (Batch { unsure, ..Batch::default() }, HashMap::new());
+        if !self.unsure.is_empty() || !self.stray.is_empty() {
+            let epoch = |id: &String| self.accounts.get(id).map_or(0, |account| account.epoch);
+            let unsure = self.unsure.iter().map(|id| (id.clone(), epoch(id))).collect();
+            let stray = self.stray.iter().cloned().collect();
+            return (Batch { unsure, stray, ..Batch::default() }, HashMap::new());
         }
         let openings = std::mem::take(&mut self.openings);
+        let lines = self.lines(now, tick, &openings);
         let tallies = openings.iter().map(|(opening, tally)| (opening.session_id.clone(), tally.clone())).collect();
-        let mut lines: Vec<Line> = Vec::new();
-        if tick {
-            lines.extend(self.accounts.values().filter_map(|account| self.line(account, now)));
-        } else {
-            let pressing = self.pressing.iter().filter_map(|session_id| self.accounts.get(session_id));
-            lines.extend(pressing.filter_map(|account| self.line(account, now)));
-        }
-        // First come, first served.
-        lines.sort_by_key(|line| line.asked_at.unwrap_or(now));
         let openings: Vec<Arc<Opening>> = openings.into_iter().map(|(opening, _)| opening).collect();
         self.opening_now = openings.iter().map(|opening| (opening.session_id.clone(), false)).collect();
-        (Batch { openings, lines, unsure: Vec::new() }, tallies)
-    }
-
-    fn line(&self, account: &Account, now: Instant) -> Option<Line> {
-        let (input_tokens, output_tokens) = account.tally.tokens();
-        let to = Marks { samples: account.tally.forwarded().max(account.booked.samples), input_tokens, output_tokens };
-        let still = account.demand.is_some() || account.closing.is_some();
-        let keep = if still { to.samples } else { account.leased.max(to.samples) };
-        let room = keep - to.samples;
-        let (need, want) = match (&account.demand, account.closing) {
-            (_, Some(_)) => (0, 0),
-            (Some(Demand { need: 0, .. }), None) => (0, 0),
-            (Some(Demand { need, .. }), None) => (*need, LEASE_SAMPLES),
-            (None, None) if to.samples > account.booked.samples && room < LEASE_SAMPLES / 2 => {
-                (0, LEASE_SAMPLES - room)
+        // Who resumes the same session again takes it over from himself, in the next transaction.
+        let mut resumptions: Vec<String> = Vec::new();
+        self.resumptions.retain(|hash| {
+            let again = resumptions.contains(hash);
+            if !again {
+                resumptions.push(hash.clone());
             }
-            (None, None) => (0, 0),
-        };
-        let due = account.closing.is_some() || now.duration_since(account.recorded_at) >= RECORD_EVERY;
-        let record_from = (due && to != account.recorded).then_some(account.recorded);
-        let moved = to != account.booked || still || want > 0 || record_from.is_some();
-        moved.then(|| Line {
-            opening: account.opening.clone(),
-            from: account.booked,
-            from_leased: account.leased,
-            to,
-            keep,
-            need,
-            want,
-            sharers: self.sharers.get(&account.opening.license_id).copied().unwrap_or(1),
-            asked_at: account.demand.as_ref().map(|demand| demand.since),
-            record_from,
-            end: account.closing,
-        })
+            again
+        });
+        (Batch { openings, resumptions, lines, ..Batch::default() }, tallies)
     }
 
-    /// Enters what a transaction answered; returns the answers for those who wait.
+    fn lines(&self, now: Instant, tick: bool, openings: &[(Arc<Opening>, Arc<Tally>)]) -> Vec<Line> {
+        let line = |account: &Account| {
+            let sharers = self.sharers.get(&account.opening.license_id).copied().unwrap_or(1);
+            account.line(sharers, now)
+        };
+        let mut lines: Vec<Line> = if tick {
+            self.accounts.values().filter_map(line).collect()
+        } else {
+            // Who opens a session where the limit is reached must find out which others are away.
+            let limited = openings.iter().filter(|(opening, _)| opening.max_sessions.is_some());
+            let licenses: HashSet<&str> = limited.map(|(opening, _)| opening.license_id.as_str()).collect();
+            let in_question = |(id, account): &(&String, &Account)| {
+                let concerned = !licenses.is_empty() && licenses.contains(account.opening.license_id.as_str());
+                self.pressing.contains(*id) || concerned && account.moved_away()
+            };
+            if licenses.is_empty() {
+                self.pressing.iter().filter_map(|id| self.accounts.get(id)).filter_map(line).collect()
+            } else {
+                self.accounts.iter().filter(in_question).filter_map(|(_, account)| line(account)).collect()
+            }
+        };
+        // First come, first served.
+        lines.sort_by_key(|line| line.asked_at.unwrap_or(now));
+        lines
+    }
+
+    /// Enters what a transaction answered, but for resumptions; returns the answers for those who wait.
     pub fn enter(
         &mut self,
         batch: &Batch,
@@ -258,12 +165,15 @@ impl Book {
         now: Instant,
     ) -> Vec<Answer> {
         let mut answers = Vec::new();
-        for (session_id, reading) in batch.unsure.iter().zip(outcome.readings) {
+        if !batch.stray.is_empty() {
+            self.stray.clear();
+        }
+        for ((session_id, _), reading) in batch.unsure.iter().zip(outcome.readings) {
             answers.extend(self.reread(session_id, reading));
         }
         for (opening, answer) in batch.openings.iter().zip(outcome.openings) {
             if let (Ok(()), Some(tally)) = (&answer, tallies.remove(&opening.session_id)) {
-                self.insert(opening, tally, now);
+                self.insert(Account::new(opening.clone(), tally, now));
                 if self.opening_now.get(&opening.session_id).copied().unwrap_or(false) {
                     self.close(&opening.session_id, "abandoned");
                 }
@@ -276,66 +186,52 @@ impl Book {
         answers
     }
 
-    fn insert(&mut self, opening: &Arc<Opening>, tally: Arc<Tally>, now: Instant) {
-        *self.sharers.entry(opening.license_id.clone()).or_default() += 1;
-        let account = Account {
-            opening: opening.clone(),
-            tally,
-            booked: Marks::default(),
-            leased: 0,
-            recorded: Marks::default(),
-            recorded_at: now,
-            demand: None,
-            closing: None,
-        };
-        self.accounts.insert(opening.session_id.clone(), account);
+    /// Enters a session that was taken over; returns its tally, and the answer for who had it here before.
+    pub fn take_over(&mut self, restored: &Restored, now: Instant) -> (Arc<Tally>, Option<Answer>) {
+        let before = self.lose(&restored.opening.session_id);
+        let account = Account::restored(restored, now);
+        let tally = account.tally.clone();
+        self.insert(account);
+        (tally, before)
+    }
+
+    fn insert(&mut self, account: Account) {
+        *self.sharers.entry(account.opening.license_id.clone()).or_default() += 1;
+        self.accounts.insert(account.opening.session_id.clone(), account);
     }
 
     fn settle(&mut self, line: &Line, verdict: Verdict, now: Instant) -> Option<Answer> {
         let session_id = &line.opening.session_id;
+        if verdict == Verdict::Lost {
+            return self.lose(session_id);
+        }
         let account = self.accounts.get_mut(session_id)?;
-        account.booked = line.to;
-        account.leased = line.keep;
-        if let Verdict::Granted(samples) = verdict {
-            account.leased += samples;
-        }
-        account.tally.grant(account.leased);
-        if line.need == 0 && matches!(verdict, Verdict::UsedUp(_)) {
-            account.tally.use_up();
-        }
-        if line.record_from.is_some() {
-            account.recorded = line.to;
-            account.recorded_at = now;
-        }
+        let answer = account.enter(line, verdict, now);
         if line.end.is_some() {
             self.remove(session_id);
-            return Some((session_id.clone(), Ok(())));
+        } else {
+            if answer.is_some() {
+                account.demand = None;
+            }
+            if account.demand.is_none() && account.closing.is_none() && account.tally.settings().is_none() {
+                self.pressing.remove(session_id);
+            }
         }
-        // A demand that came after the batch was made is answered by the next one.
-        let demand = account.demand.as_ref()?;
-        if line.asked_at != Some(demand.since) {
-            return None;
-        }
-        let answer = match verdict {
-            Verdict::Granted(_) => Ok(()),
-            // The lease is taken back; that a token budget ended meanwhile is told by the tally.
-            Verdict::UsedUp(_) if line.need == 0 => Ok(()),
-            Verdict::Wait if now.duration_since(demand.since) < PATIENCE => return None,
-            Verdict::Wait => Err(Error::InsufficientQuota { resets_at: None }),
-            Verdict::UsedUp(resets_at) => Err(Error::InsufficientQuota { resets_at }),
-        };
-        account.demand = None;
-        if account.closing.is_none() {
-            self.pressing.remove(session_id);
-        }
-        Some((session_id.clone(), answer))
+        answer.map(|answer| (session_id.clone(), answer))
     }
 
     /// A transaction failed: what it wrote is unknown. Openings are refused, the rest is tried again.
     pub fn fail(&mut self, batch: &Batch, error: &Error, now: Instant) -> Vec<Answer> {
         self.unsure.extend(batch.lines.iter().map(|line| line.opening.session_id.clone()));
-        let refused = batch.openings.iter().map(|opening| (opening.session_id.clone(), Err(error.clone())));
-        let mut answers: Vec<Answer> = refused.collect();
+        self.stray.extend(batch.resumptions.iter().cloned());
+        let mut answers: Vec<Answer> = Vec::new();
+        for opening in &batch.openings {
+            // Should its row have been written after all, it is closed.
+            self.insert(Account::new(opening.clone(), Arc::new(Tally::default()), now));
+            self.close(&opening.session_id, "abandoned");
+            self.unsure.insert(opening.session_id.clone());
+            answers.push((opening.session_id.clone(), Err(error.clone())));
+        }
         answers.extend(self.tired(error, now));
         answers
     }
@@ -364,17 +260,20 @@ impl Book {
 
     fn reread(&mut self, session_id: &str, reading: Reading) -> Option<Answer> {
         self.unsure.remove(session_id);
-        let account = self.accounts.get_mut(session_id)?;
-        let Some((booked, leased, recorded)) = reading else {
-            // Somebody else closed it: nothing more can be booked here.
-            let answer = if account.closing.is_some() { Ok(()) } else { Err(Error::SessionEnded) };
-            self.remove(session_id);
-            return Some((session_id.to_owned(), answer));
-        };
-        account.booked = booked;
-        account.leased = leased;
-        account.recorded = recorded;
-        None
+        match reading {
+            Some(reading) => {
+                self.accounts.get_mut(session_id)?.reread(reading);
+                None
+            }
+            None => self.lose(session_id),
+        }
+    }
+
+    /// Another instance has the session now, or it was ended there.
+    fn lose(&mut self, session_id: &str) -> Option<Answer> {
+        let answer = self.accounts.get(session_id)?.lose();
+        self.remove(session_id);
+        answer.map(|answer| (session_id.to_owned(), answer))
     }
 
     fn remove(&mut self, session_id: &str) {

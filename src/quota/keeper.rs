@@ -3,7 +3,7 @@
 //! While one transaction runs, requests queue; the next transaction takes all of them. Once a second
 //! every live session's usage goes into it too. Nothing is held back to wait for company.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
-use super::ask::{Ask, Reply};
-use super::book::{Answer, Batch, Book, Opening, Outcome};
-use super::healing;
+use super::ask::{Ask, Handover, Reply};
+use super::batch::{Batch, Opening, Outcome, Restored, Verdict};
+use super::book::{Answer, Book};
+use super::instance::Instance;
 use super::lease::Lease;
 use super::ledger;
+use super::resumption::{self, Resumed};
 use super::tally::Tally;
 use crate::clock;
 use crate::error::Error;
@@ -41,16 +43,17 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Starts the keeper on the current arbiter. `instance_id` tells this process from others on the store.
+    /// Starts the keeper on the current arbiter.
     #[must_use]
-    pub fn start(store: Store, instance_id: String, metrics: Metrics) -> Self {
+    pub fn start(store: Store, instance: Instance, metrics: Metrics) -> Self {
         let (open_accounts, failing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let keeper = QuotaKeeper {
             store,
-            instance_id,
+            instance,
             metrics,
             book: Book::default(),
             replies: HashMap::new(),
+            resuming: HashMap::new(),
             settling: HashMap::new(),
             open_accounts: open_accounts.clone(),
             failing: failing.clone(),
@@ -64,16 +67,30 @@ impl Quota {
     /// Opens a session's account and returns its lease, still empty.
     ///
     /// # Errors
-    /// `InsufficientQuota` when a budget of the license is used up, `StorageUnavailable`.
+    /// `InsufficientQuota` when a budget of the license is used up, `SessionLimit` when it has `max_sessions` on all
+    /// instances and none of them is away, what its license and key are refused for, `StorageUnavailable`.
     pub async fn open(&self, opening: Opening) -> Result<Lease, Error> {
         let session_id = opening.session_id.clone();
         let tally = Arc::new(Tally::default());
         let (reply, answer) = oneshot::channel();
-        let lease = Lease::new(session_id, tally.clone(), self.keeper.clone().recipient());
+        let lease = Lease::new(session_id, 1, tally.clone(), self.keeper.clone().recipient());
         self.keeper.send(Ask::Open { opening, tally, reply }).await.map_err(Error::internal)?;
         let answer = tokio::time::timeout(OPENING_PATIENCE, answer).await;
         answer.map_err(|_| Error::storage("no account was opened in time"))?.map_err(Error::internal)??;
         Ok(lease)
+    }
+
+    /// Takes over a session whose instance died, went away or still has it, by the SHA-256 of its resume token.
+    /// From then on nobody else books anything for it.
+    ///
+    /// # Errors
+    /// `SessionGone` when it is not known, has ended, or its window is over; what its license and key are refused
+    /// for; `StorageUnavailable`.
+    pub async fn resume(&self, resume_hash: String) -> Result<Resumed, Error> {
+        let (reply, answer) = resumption::handover(self.keeper.clone().recipient());
+        self.keeper.send(Ask::Resume { resume_hash, reply }).await.map_err(Error::internal)?;
+        let answer = tokio::time::timeout(OPENING_PATIENCE, answer).await;
+        answer.map_err(|_| Error::storage("the session was not taken over in time"))?.map_err(Error::internal)?
     }
 
     /// Books and closes every account that is still open, whatever its session waits for.
@@ -98,10 +115,12 @@ impl Quota {
 /// The actor behind the handle; it lives as long as the process.
 pub struct QuotaKeeper {
     store: Store,
-    instance_id: String,
+    instance: Instance,
     metrics: Metrics,
     book: Book,
     replies: HashMap<String, Reply>,
+    /// Who waits for a session, by the hash of its resume token; first come, first served.
+    resuming: HashMap<String, VecDeque<Handover>>,
     settling: HashMap<String, Option<Reply>>,
     open_accounts: Arc<AtomicUsize>,
     failing: Arc<AtomicUsize>,
@@ -126,8 +145,6 @@ impl Actor for QuotaKeeper {
             }
             keeper.turn(ctx);
         });
-        self.look_after(ctx);
-        ctx.run_interval(healing::EVERY, |keeper, ctx| keeper.look_after(ctx));
     }
 }
 
@@ -140,18 +157,26 @@ impl Handler<Ask> for QuotaKeeper {
                 self.replies.insert(opening.session_id.clone(), reply);
                 self.book.open(opening, tally);
             }
-            Ask::Demand { session_id, need, reply } => {
-                if self.book.demand(&session_id, need, Instant::now()) {
+            Ask::Resume { resume_hash, reply } => {
+                self.resuming.entry(resume_hash.clone()).or_default().push_back(reply);
+                self.book.resume(resume_hash);
+            }
+            Ask::Demand { session_id, epoch, need, reply } => {
+                let ours = !self.book.superseded(&session_id, epoch);
+                if ours && self.book.demand(&session_id, need, Instant::now()) {
                     self.replies.insert(session_id, reply);
                 } else {
-                    let _gone = reply.send(Err(Error::SessionEnded));
+                    let _gone = reply.send(Err(Error::SessionGone));
                 }
             }
+            Ask::Write { session_id } => self.book.press(&session_id),
             Ask::SettleAll => self.book.close_all("draining"),
-            Ask::Settle { session_id, reason, reply } => {
+            Ask::Settle { session_id, epoch, .. } if self.book.superseded(&session_id, epoch) => {}
+            Ask::Settle { session_id, reason, parks, reply, epoch: _ } => {
                 // Nobody waits for another answer any more, not even for that of an opening.
                 self.replies.remove(&session_id);
-                if self.book.close(&session_id, reason) {
+                let ending = if parks { Book::release } else { Book::close };
+                if ending(&mut self.book, &session_id, reason) {
                     self.settling.insert(session_id, reply);
                 }
             }
@@ -176,13 +201,11 @@ impl QuotaKeeper {
         }
         self.busy = true;
         let batch = Arc::new(batch);
-        let (written, instance_id) = (batch.clone(), self.instance_id.clone());
+        let (written, instance) = (batch.clone(), self.instance.clone());
         let timer = self.metrics.quota_flush_seconds.start_timer();
         let store = self.store.clone();
         let write = async move {
-            store
-                .run_to_the_end(move |connection| ledger::write(connection, &written, &instance_id, clock::now()))
-                .await
+            store.run_to_the_end(move |connection| ledger::write(connection, &written, &instance, clock::now())).await
         };
         ctx.spawn(write.into_actor(self).map(move |outcome, keeper, ctx| {
             timer.observe_duration();
@@ -197,15 +220,21 @@ impl QuotaKeeper {
     fn written(
         &mut self,
         batch: &Batch,
-        outcome: Outcome,
+        mut outcome: Outcome,
         tallies: HashMap<String, Arc<Tally>>,
         ctx: &mut Context<Self>,
     ) {
         self.failing.store(0, Ordering::Release);
-        let samples: u64 = batch.lines.iter().map(|line| line.to.samples - line.from.samples).sum();
+        let booked = batch.lines.iter().zip(&outcome.lines).filter(|(_, verdict)| **verdict != Verdict::Lost);
+        let samples: u64 = booked.map(|(line, _)| line.to.samples - line.from.samples).sum();
         self.metrics.audio_seconds.inc_by(samples as f64 / METERED_RATE as f64);
-        let progressed = !batch.openings.is_empty() || !batch.unsure.is_empty() || samples > 0;
-        let answers = self.book.enter(batch, outcome, tallies, Instant::now());
+        let doubted = !batch.unsure.is_empty() || !batch.stray.is_empty();
+        let progressed = !batch.openings.is_empty() || !batch.resumptions.is_empty() || doubted || samples > 0;
+        let resumptions = std::mem::take(&mut outcome.resumptions);
+        let mut answers = self.book.enter(batch, outcome, tallies, Instant::now());
+        for (hash, restored) in batch.resumptions.iter().zip(resumptions) {
+            answers.extend(self.hand_over(hash, restored));
+        }
         let answered = !answers.is_empty();
         let asked = self.asked || self.tick_due;
         self.answer(answers);
@@ -221,6 +250,11 @@ impl QuotaKeeper {
         log::error!("usage could not be written and will be tried again: {}", error.cause().unwrap_or_default());
         let answers = self.book.fail(batch, error, Instant::now());
         self.answer(answers);
+        for hash in &batch.resumptions {
+            if let Some(reply) = self.next_in_line(hash) {
+                reply(Err(error.clone()));
+            }
+        }
         self.busy = true;
         ctx.run_later(RETRY_AFTER, |keeper, ctx| {
             keeper.busy = false;
@@ -229,20 +263,29 @@ impl QuotaKeeper {
         });
     }
 
-    /// Says that this instance is there, and settles what others have left behind.
-    fn look_after(&self, ctx: &mut Context<Self>) {
-        let (store, instance_id) = (self.store.clone(), self.instance_id.clone());
-        let heal = async move {
-            let now = clock::now();
-            let healed =
-                store.run(move |connection| healing::heal(connection, &instance_id, now - healing::GONE_AFTER, now));
-            match healed.await {
-                Ok(0) => {}
-                Ok(count) => log::warn!("{count} sessions of instances that are gone were settled"),
-                Err(error) => log::warn!("looking after other instances failed: {}", error.cause().unwrap_or_default()),
+    /// Takes a session over from whoever has it, and gives it to who asked for it.
+    fn hand_over(&mut self, hash: &str, restored: Result<Restored, Error>) -> Option<Answer> {
+        let reply = self.next_in_line(hash)?;
+        match restored {
+            Ok(restored) => {
+                let (tally, before) = self.book.take_over(&restored, Instant::now());
+                reply(Ok((restored, tally)));
+                before
             }
-        };
-        ctx.spawn(heal.into_actor(self));
+            Err(error) => {
+                reply(Err(error));
+                None
+            }
+        }
+    }
+
+    fn next_in_line(&mut self, hash: &str) -> Option<Handover> {
+        let waiting = self.resuming.get_mut(hash)?;
+        let next = waiting.pop_front();
+        if waiting.is_empty() {
+            self.resuming.remove(hash);
+        }
+        next
     }
 
     fn answer(&mut self, answers: Vec<Answer>) {

@@ -1,65 +1,148 @@
 //! One transaction of the ledger: what a [`Batch`] writes, and what the budgets answer.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::admission;
 use super::allot::{self, Share};
-use super::book::{Batch, Line, Marks, Opening, Outcome, Reading, Verdict};
+use super::balances::{AUDIO, Balances, Sums, TOKENS, charges, marks, signed, token_sum};
+use super::batch::{Batch, Line, Outcome, Reading, Verdict};
+use super::instance::Instance;
+use super::takeover;
 use super::window;
-use crate::clock;
 use crate::error::Error;
-use crate::store::accounting::{self, AccountRow, Advance, BudgetRow, Charge, NewSession, UsageEvent};
+use crate::store::accounting::{self, Advance, BudgetRow, UsageEvent};
 use crate::store::backend::AnyConnection;
-use crate::store::licenses;
-
-const AUDIO: &str = "audio_seconds";
-const TOKENS: &str = "tokens";
-const REQUESTS: &str = "requests";
+use crate::store::continuity::{self, SessionRow};
 
 /// Writes a batch in one transaction. Blocks.
 ///
 /// # Errors
 /// `StorageUnavailable` when the store fails or a session's row is not in the state that the batch
-/// starts from; nothing is written then.
+/// starts from, though it is still this instance's; nothing is written then.
 pub fn write(
     connection: &mut AnyConnection,
     batch: &Batch,
-    instance_id: &str,
+    instance: &Instance,
     now: Timestamp,
 ) -> Result<Outcome, Error> {
-    accounting::transaction(connection, |connection| {
-        accounting::lock_ledger(connection)?;
-        if !batch.unsure.is_empty() {
-            return Ok(Outcome { readings: reread(connection, &batch.unsure)?, ..Outcome::default() });
-        }
-        charge(connection, &batch.lines)?;
-        start_periods(connection, now)?;
-        let mut budgets = Budgets::load(connection, batch)?;
-        let openings = open(connection, batch, &mut budgets, instance_id)?;
-        let lines = grant(connection, &batch.lines, &budgets)?;
-        advance(connection, &batch.lines, &lines, now)?;
-        record(connection, &batch.lines, now)?;
-        Ok(Outcome { openings, lines, readings: Vec::new() })
+    let write = |connection: &mut AnyConnection, looks: bool| {
+        accounting::transaction(connection, |connection| {
+            accounting::lock_ledger(connection)?;
+            let lost = if looks { lost(connection, &batch.lines)? } else { HashSet::new() };
+            Writing { batch, lost, instance, now }.write(connection)
+        })
+    };
+    // Nearly always every session is still ours. When not, all is rolled back, and written again without the others.
+    let written = match write(connection, false) {
+        Err(Error::PreconditionFailed) => write(connection, true),
+        outcome => outcome,
+    };
+    written.map_err(|error| match error {
+        Error::PreconditionFailed => Error::storage("an account was not as expected, though nobody else has it"),
+        other => other,
     })
 }
 
-fn reread(connection: &mut AnyConnection, session_ids: &[String]) -> Result<Vec<Reading>, Error> {
-    let rows = accounting::accounts(connection, session_ids)?;
-    let rows: HashMap<&str, &AccountRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let reading = |row: &AccountRow| {
-        let booked = marks(row.booked, row.input_tokens, row.output_tokens);
-        let recorded = marks(row.recorded, row.recorded_input, row.recorded_output);
-        (row.status == "live").then(|| (booked, row.leased.unsigned_abs(), recorded))
+/// Which of these lines' sessions another instance has taken over, or ended.
+fn lost(connection: &mut AnyConnection, lines: &[Line]) -> Result<HashSet<String>, Error> {
+    let epochs: Vec<(String, u64)> = lines.iter().map(|line| (line.opening.session_id.clone(), line.epoch)).collect();
+    let readings = reread(connection, &epochs)?;
+    Ok(epochs.into_iter().zip(readings).filter(|(_, reading)| reading.is_none()).map(|((id, _), _)| id).collect())
+}
+
+/// One attempt.
+struct Writing<'a> {
+    batch: &'a Batch,
+    /// Sessions that are another instance's.
+    lost: HashSet<String>,
+    instance: &'a Instance,
+    now: Timestamp,
+}
+
+impl Writing<'_> {
+    fn write(&self, connection: &mut AnyConnection) -> Result<Outcome, Error> {
+        let (batch, now) = (self.batch, self.now);
+        if !batch.unsure.is_empty() || !batch.stray.is_empty() {
+            takeover::park_strays(connection, &batch.stray, self.instance, now)?;
+            return Ok(Outcome { readings: reread(connection, &batch.unsure)?, ..Outcome::default() });
+        }
+        let ours = |line: &&Line| !self.lost.contains(&line.opening.session_id);
+        let lines: Vec<&Line> = batch.lines.iter().filter(ours).collect();
+        charge(connection, &lines)?;
+        start_periods(connection, now)?;
+        let mut balances = Balances::load(connection, concerned(batch))?;
+        let verdicts = grant(connection, &lines, &balances)?;
+        let advances = lines.iter().zip(&verdicts).map(|(line, verdict)| self.advance(line, *verdict));
+        let advances: Vec<Advance> = advances.collect();
+        let moved = accounting::advance(connection, &advances, now.as_microsecond())?;
+        if moved != advances.len() {
+            return Err(Error::PreconditionFailed);
+        }
+        record(connection, &lines, now)?;
+        let openings = admission::open(connection, &batch.openings, &mut balances, self.instance, now)?;
+        let resumptions = takeover::take_over(connection, &batch.resumptions, self.instance, now)?;
+        let mut verdicts = verdicts.into_iter();
+        let verdict = |line| if ours(&line) { verdicts.next().unwrap_or(Verdict::Wait) } else { Verdict::Lost };
+        Ok(Outcome { openings, resumptions, lines: batch.lines.iter().map(verdict).collect(), readings: Vec::new() })
+    }
+
+    fn advance(&self, line: &Line, verdict: Verdict) -> Advance {
+        let granted = if let Verdict::Granted(samples) = verdict { samples } else { 0 };
+        let parks = line.parks && line.opening.resume_hash.is_some();
+        let status = match line.end {
+            None => "live",
+            Some(_) if parks => "parked",
+            Some(_) => "ended",
+        };
+        Advance {
+            id: line.opening.session_id.clone(),
+            epoch: signed(line.epoch),
+            from_booked: signed(line.from.samples),
+            from_leased: signed(line.from_leased),
+            booked: signed(line.to.samples),
+            leased: signed(line.keep + granted),
+            input_tokens: signed(line.to.input_tokens),
+            output_tokens: signed(line.to.output_tokens),
+            recorded: i64::from(line.record_from.is_some()),
+            status,
+            end_reason: line.end.map(str::to_owned),
+            ended_at_us: line.end.map(|_| self.now.as_microsecond()),
+            resume_until_us: parks.then(|| (self.now + self.instance.resume_window).as_microsecond()),
+            ack_samples: signed(line.ack.samples),
+            ack_metered: signed(line.ack.metered),
+            away: i64::from(line.away || parks),
+            settings: line.settings.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+/// Licenses whose budgets must be looked at.
+fn concerned(batch: &Batch) -> Vec<String> {
+    let asking = batch.lines.iter().filter(|line| line.want > 0 || spends_tokens(line));
+    let asking = asking.map(|line| &line.opening.license_id);
+    asking.chain(batch.openings.iter().map(|opening| &opening.license_id)).cloned().collect()
+}
+
+fn reread(connection: &mut AnyConnection, sessions: &[(String, u64)]) -> Result<Vec<Reading>, Error> {
+    let ids: Vec<String> = sessions.iter().map(|(id, _)| id.clone()).collect();
+    let rows = continuity::find_all(connection, &ids)?;
+    let rows: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+    let reading = |(id, epoch): &(String, u64)| {
+        let ours = |row: &&SessionRow| row.status == "live" && row.epoch == signed(*epoch);
+        rows.get(id.as_str()).copied().filter(ours).map(|row| {
+            let booked = marks(row.booked_samples, row.booked_input_tokens, row.booked_output_tokens);
+            let recorded = marks(row.recorded_samples, row.recorded_input_tokens, row.recorded_output_tokens);
+            (booked, row.leased_samples.unsigned_abs(), recorded)
+        })
     };
-    Ok(session_ids.iter().map(|id| rows.get(id.as_str()).copied().and_then(reading)).collect())
+    Ok(sessions.iter().map(reading).collect())
 }
 
 /// Books what was used, and takes back what leases no longer hold.
-fn charge(connection: &mut AnyConnection, lines: &[Line]) -> Result<(), Error> {
-    let mut audio: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    let mut tokens: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+fn charge(connection: &mut AnyConnection, lines: &[&Line]) -> Result<(), Error> {
+    let (mut audio, mut tokens) = (Sums::new(), Sums::new());
     for line in lines {
         let license_id = line.opening.license_id.as_str();
         let used = signed(line.to.samples) - signed(line.from.samples);
@@ -74,11 +157,6 @@ fn charge(connection: &mut AnyConnection, lines: &[Line]) -> Result<(), Error> {
     accounting::charge(connection, TOKENS, &charges(tokens))
 }
 
-fn charges(sums: BTreeMap<&str, (i64, i64)>) -> Vec<Charge> {
-    let moved = sums.into_iter().filter(|(_, sum)| *sum != (0, 0));
-    moved.map(|(license_id, (used, reserved))| Charge { license_id: license_id.to_owned(), used, reserved }).collect()
-}
-
 fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
     for budget in accounting::budgets_due(connection, now.as_microsecond())? {
         let Ok((start, end)) = window::period(&budget.window_span, &budget.tz, now) else {
@@ -90,105 +168,14 @@ fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), E
     Ok(())
 }
 
-/// The budgets of every license in a batch that wants something.
-struct Budgets(HashMap<String, Vec<BudgetRow>>);
-
-impl Budgets {
-    fn load(connection: &mut AnyConnection, batch: &Batch) -> Result<Self, Error> {
-        let asking =
-            batch.lines.iter().filter(|line| line.want > 0 || spends_tokens(line)).map(|line| &line.opening.license_id);
-        let opening = batch.openings.iter().map(|opening| &opening.license_id);
-        let mut license_ids: Vec<String> = asking.chain(opening).cloned().collect();
-        license_ids.sort_unstable();
-        license_ids.dedup();
-        let mut by_license: HashMap<String, Vec<BudgetRow>> = HashMap::new();
-        for row in accounting::budgets_of(connection, &license_ids)? {
-            by_license.entry(row.license_id.clone()).or_default().push(row);
-        }
-        Ok(Self(by_license))
-    }
-
-    /// The next opening of the batch sees this one.
-    fn count_request(&mut self, license_id: &str) {
-        let rows = self.0.get_mut(license_id).into_iter().flatten();
-        rows.filter(|row| row.unit == REQUESTS).for_each(|row| row.used_units += 1);
-    }
-
-    fn of(&self, license_id: &str) -> &[BudgetRow] {
-        self.0.get(license_id).map_or(&[], Vec::as_slice)
-    }
-
-    /// When the last of the license's used-up budgets of these units starts anew: `None` if none is
-    /// used up, `Some(None)` if one never does.
-    fn used_up(&self, license_id: &str, units: &[&str]) -> Option<Option<Timestamp>> {
-        let concerned = self.of(license_id).iter().filter(|row| units.contains(&row.unit.as_str()));
-        let used_up = concerned.filter(|row| row.used_units >= row.limit_units);
-        // A lifetime budget has no end: it outlasts every other.
-        let ends: Vec<Option<i64>> = used_up.map(|row| row.period_end_us).collect();
-        let last = ends.iter().copied().collect::<Option<Vec<i64>>>();
-        (!ends.is_empty()).then(|| last.and_then(|ends| ends.into_iter().max()).map(clock::at))
-    }
-}
-
-fn open(
-    connection: &mut AnyConnection,
-    batch: &Batch,
-    budgets: &mut Budgets,
-    instance_id: &str,
-) -> Result<Vec<Result<(), Error>>, Error> {
-    let mut answers = Vec::with_capacity(batch.openings.len());
-    let mut requests: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    let inactive = inactive(connection, &batch.openings)?;
-    for opening in &batch.openings {
-        // The session has its place on the roster by now: who is suspended after this look is told there.
-        let ids = std::iter::once(&opening.license_id).chain(&opening.key_id);
-        if let Some(status) = ids.filter_map(|id| inactive.get(id)).next() {
-            let revoked = matches!(status.as_str(), "revoked" | "deleted");
-            answers.push(Err(if revoked { Error::LicenseRevoked } else { Error::LicenseSuspended }));
-            continue;
-        }
-        if let Some(resets_at) = budgets.used_up(&opening.license_id, &[AUDIO, TOKENS, REQUESTS]) {
-            answers.push(Err(Error::InsufficientQuota { resets_at }));
-            continue;
-        }
-        accounting::open_session(connection, &new_session(opening, instance_id))?;
-        requests.entry(&opening.license_id).or_default().0 += 1;
-        budgets.count_request(&opening.license_id);
-        answers.push(Ok(()));
-    }
-    accounting::charge(connection, REQUESTS, &charges(requests))?;
-    Ok(answers)
-}
-
-fn inactive(connection: &mut AnyConnection, openings: &[Arc<Opening>]) -> Result<HashMap<String, String>, Error> {
-    let ids = openings.iter().flat_map(|opening| std::iter::once(&opening.license_id).chain(&opening.key_id));
-    let ids: Vec<String> = ids.cloned().collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    Ok(licenses::inactive(connection, &ids)?.into_iter().collect())
-}
-
-fn new_session(opening: &Opening, instance_id: &str) -> NewSession {
-    NewSession {
-        id: opening.session_id.clone(),
-        license_id: opening.license_id.clone(),
-        key_id: opening.key_id.clone(),
-        model: opening.model.clone(),
-        instance_id: instance_id.to_owned(),
-        status: "live".to_owned(),
-        started_at_us: opening.started_at.as_microsecond(),
-    }
-}
-
 fn spends_tokens(line: &Line) -> bool {
     token_sum(line.to) > token_sum(line.from)
 }
 
 /// Answers every line, license by license.
-fn grant(connection: &mut AnyConnection, lines: &[Line], budgets: &Budgets) -> Result<Vec<Verdict>, Error> {
-    let unasked = |line: &Line| {
-        let ended = spends_tokens(line).then(|| budgets.used_up(&line.opening.license_id, &[TOKENS])).flatten();
+fn grant(connection: &mut AnyConnection, lines: &[&Line], balances: &Balances) -> Result<Vec<Verdict>, Error> {
+    let unasked = |line: &&Line| {
+        let ended = spends_tokens(line).then(|| balances.used_up(&line.opening.license_id, &[TOKENS])).flatten();
         ended.map_or(Verdict::Granted(0), Verdict::UsedUp)
     };
     let mut verdicts: Vec<Verdict> = lines.iter().map(unasked).collect();
@@ -197,8 +184,8 @@ fn grant(connection: &mut AnyConnection, lines: &[Line], budgets: &Budgets) -> R
         by_license.entry(&line.opening.license_id).or_default().push(index);
     }
     for (license_id, indices) in by_license {
-        let asking: Vec<&Line> = indices.iter().filter_map(|index| lines.get(*index)).collect();
-        let answers = grant_license(connection, &asking, license_id, budgets)?;
+        let asking: Vec<&Line> = indices.iter().filter_map(|index| lines.get(*index).copied()).collect();
+        let answers = grant_license(connection, &asking, license_id, balances)?;
         for (index, answer) in indices.into_iter().zip(answers) {
             if let Some(verdict) = verdicts.get_mut(index) {
                 *verdict = answer;
@@ -212,16 +199,16 @@ fn grant_license(
     connection: &mut AnyConnection,
     lines: &[&Line],
     license_id: &str,
-    budgets: &Budgets,
+    balances: &Balances,
 ) -> Result<Vec<Verdict>, Error> {
     // A session was counted as a request when it was opened: it may go on when it was the last one.
-    if let Some(resets_at) = budgets.used_up(license_id, &[AUDIO, TOKENS]) {
-        let tokens = budgets.used_up(license_id, &[TOKENS]).is_some();
+    if let Some(resets_at) = balances.used_up(license_id, &[AUDIO, TOKENS]) {
+        let tokens = balances.used_up(license_id, &[TOKENS]).is_some();
         let told = |line: &Line| line.need > 0 || tokens && spends_tokens(line);
         let verdict = |line: &&Line| if told(line) { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
         return Ok(lines.iter().map(verdict).collect());
     }
-    let audio: Vec<&BudgetRow> = budgets.of(license_id).iter().filter(|row| row.unit == AUDIO).collect();
+    let audio: Vec<&BudgetRow> = balances.of(license_id).iter().filter(|row| row.unit == AUDIO).collect();
     let left = |row: &&BudgetRow| row.limit_units - row.used_units - row.reserved_units;
     let Some(available) = audio.iter().map(left).min() else {
         return Ok(lines.iter().map(|line| Verdict::Granted(line.want.max(line.need))).collect());
@@ -252,35 +239,7 @@ fn grant_license(
         .collect())
 }
 
-fn advance(connection: &mut AnyConnection, lines: &[Line], verdicts: &[Verdict], now: Timestamp) -> Result<(), Error> {
-    let advances: Vec<Advance> = lines
-        .iter()
-        .zip(verdicts)
-        .map(|(line, verdict)| {
-            let granted = if let Verdict::Granted(samples) = verdict { *samples } else { 0 };
-            Advance {
-                id: line.opening.session_id.clone(),
-                from_booked: signed(line.from.samples),
-                from_leased: signed(line.from_leased),
-                booked: signed(line.to.samples),
-                leased: signed(line.keep + granted),
-                input_tokens: signed(line.to.input_tokens),
-                output_tokens: signed(line.to.output_tokens),
-                recorded: i64::from(line.record_from.is_some()),
-                status: if line.end.is_some() { "ended" } else { "live" },
-                end_reason: line.end.map(str::to_owned),
-                ended_at_us: line.end.map(|_| now.as_microsecond()),
-            }
-        })
-        .collect();
-    let moved = accounting::advance(connection, &advances)?;
-    if moved == advances.len() {
-        return Ok(());
-    }
-    Err(Error::storage(format!("{moved} of {} accounts were as expected", advances.len())))
-}
-
-fn record(connection: &mut AnyConnection, lines: &[Line], now: Timestamp) -> Result<(), Error> {
+fn record(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {
     for (line, from) in lines.iter().filter_map(|line| line.record_from.map(|from| (line, from))) {
         let event = UsageEvent {
             session_id: line.opening.session_id.clone(),
@@ -297,21 +256,4 @@ fn record(connection: &mut AnyConnection, lines: &[Line], now: Timestamp) -> Res
         accounting::append(connection, &event)?;
     }
     Ok(())
-}
-
-fn marks(samples: i64, input_tokens: i64, output_tokens: i64) -> Marks {
-    Marks {
-        samples: samples.unsigned_abs(),
-        input_tokens: input_tokens.unsigned_abs(),
-        output_tokens: output_tokens.unsigned_abs(),
-    }
-}
-
-fn token_sum(marks: Marks) -> u64 {
-    marks.input_tokens + marks.output_tokens
-}
-
-/// Sums of one session stay far below 2⁶³.
-fn signed(units: u64) -> i64 {
-    i64::try_from(units).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! A session's counters, shared by its link and the keeper without a message.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A point of a resumable session up to which everything is done: heard, booked, its captions delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,11 +21,36 @@ pub struct Tally {
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     used_up: AtomicBool,
-    /// What the link found done, and what of it the store has.
-    acks: Mutex<(Ack, Ack)>,
+    away: AtomicBool,
+    lost: AtomicBool,
+    progress: Mutex<Progress>,
+}
+
+/// What only resumable sessions have.
+#[derive(Debug, Default)]
+struct Progress {
+    /// What the link found done.
+    finished: Ack,
+    /// What of it the store has.
+    acknowledged: Ack,
+    /// What the client has set and the store doesn't have.
+    settings: Option<Arc<str>>,
 }
 
 impl Tally {
+    /// The counters of a session that was taken over: what is booked is forwarded, and granted, already.
+    #[must_use]
+    pub fn restored(samples: u64, (input_tokens, output_tokens): (u64, u64), ack: Ack) -> Self {
+        Self {
+            forwarded: samples.into(),
+            granted: samples.into(),
+            input_tokens: input_tokens.into(),
+            output_tokens: output_tokens.into(),
+            progress: Mutex::new(Progress { finished: ack, acknowledged: ack, settings: None }),
+            ..Self::default()
+        }
+    }
+
     /// Samples forwarded upstream.
     #[must_use]
     pub fn forwarded(&self) -> u64 {
@@ -71,25 +96,71 @@ impl Tally {
         self.granted.store(through, Ordering::Release);
     }
 
+    /// Whether a client is missing.
+    #[must_use]
+    pub fn away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    /// The client left, or came back.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
+    }
+
+    /// Whether another instance has the session now, or ended it.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Another instance has the session: nothing more may be forwarded here.
+    pub fn lose(&self) {
+        self.grant(0);
+        self.lost.store(true, Ordering::Release);
+    }
+
     /// The session is done with everything before this point; the keeper writes it.
     pub fn finish_through(&self, ack: Ack) {
-        self.acks.lock().unwrap_or_else(PoisonError::into_inner).0 = ack;
+        self.progress().finished = ack;
     }
 
     /// What the keeper is to write.
     #[must_use]
     pub fn finished_through(&self) -> Ack {
-        self.acks.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.progress().finished
     }
 
     /// The store has it: the client may forget everything before this point.
     pub fn acknowledge(&self, ack: Ack) {
-        self.acks.lock().unwrap_or_else(PoisonError::into_inner).1 = ack;
+        self.progress().acknowledged = ack;
     }
 
     /// What the store has.
     #[must_use]
     pub fn acknowledged(&self) -> Ack {
-        self.acks.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.progress().acknowledged
+    }
+
+    /// The client's settings changed; the keeper writes them.
+    pub fn configure(&self, settings: String) {
+        self.progress().settings = Some(settings.into());
+    }
+
+    /// Settings that the keeper is to write.
+    #[must_use]
+    pub fn settings(&self) -> Option<Arc<str>> {
+        self.progress().settings.clone()
+    }
+
+    /// The store has these settings; others may have come meanwhile.
+    pub fn configured(&self, written: &Arc<str>) {
+        let mut progress = self.progress();
+        if progress.settings.as_ref().is_some_and(|settings| Arc::ptr_eq(settings, written)) {
+            progress.settings = None;
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -57,6 +57,8 @@ pub struct NewSession {
     pub status: String,
     /// When it was admitted.
     pub started_at_us: i64,
+    /// Hash of its resume token, if it is resumable.
+    pub resume_hash: Option<String>,
 }
 
 /// Adds a session.
@@ -217,6 +219,8 @@ pub fn reserve(
 pub struct Advance {
     /// The session.
     pub id: String,
+    /// The epoch that the row must have: whoever took the session over has raised it.
+    pub epoch: i64,
     /// The mark that the row must have.
     pub from_booked: i64,
     /// The lease that the row must have.
@@ -231,19 +235,29 @@ pub struct Advance {
     pub output_tokens: i64,
     /// Whether a usage row is written: what is booked is then recorded.
     pub recorded: i64,
-    /// `live` or `ended`.
+    /// `live`, `parked` or `ended`.
     pub status: &'static str,
     /// Why it ended.
     pub end_reason: Option<String>,
     /// When it ended.
     pub ended_at_us: Option<i64>,
+    /// Until when a parked session can be resumed.
+    pub resume_until_us: Option<i64>,
+    /// Done up to here, samples at the client's rate.
+    pub ack_samples: i64,
+    /// Likewise, metered samples.
+    pub ack_metered: i64,
+    /// 1: no client is attached.
+    pub away: i64,
+    /// What the client has set; `None` leaves it as it is.
+    pub settings: Option<String>,
 }
 
 /// Moves sessions' rows on; returns how many were in the state that the advance starts from.
 ///
 /// # Errors
 /// The store's.
-pub fn advance(connection: &mut AnyConnection, advances: &[Advance]) -> Result<usize, Error> {
+pub fn advance(connection: &mut AnyConnection, advances: &[Advance], now_us: i64) -> Result<usize, Error> {
     if advances.is_empty() {
         return Ok(0);
     }
@@ -251,6 +265,7 @@ pub fn advance(connection: &mut AnyConnection, advances: &[Advance]) -> Result<u
         connection,
         &[
             ("id", "text"),
+            ("epoch", "bigint"),
             ("from_booked", "bigint"),
             ("from_leased", "bigint"),
             ("booked", "bigint"),
@@ -261,6 +276,11 @@ pub fn advance(connection: &mut AnyConnection, advances: &[Advance]) -> Result<u
             ("status", "text"),
             ("end_reason", "text"),
             ("ended_at_us", "bigint"),
+            ("resume_until_us", "bigint"),
+            ("ack_samples", "bigint"),
+            ("ack_metered", "bigint"),
+            ("away", "bigint"),
+            ("settings", "text"),
         ],
     );
     let statement = format!(
@@ -269,11 +289,16 @@ pub fn advance(connection: &mut AnyConnection, advances: &[Advance]) -> Result<u
          recorded_samples = CASE WHEN v.recorded = 1 THEN v.booked ELSE recorded_samples END, \
          recorded_input_tokens = CASE WHEN v.recorded = 1 THEN v.input_tokens ELSE recorded_input_tokens END, \
          recorded_output_tokens = CASE WHEN v.recorded = 1 THEN v.output_tokens ELSE recorded_output_tokens END, \
-         status = v.status, end_reason = v.end_reason, ended_at_us = v.ended_at_us \
-         FROM v WHERE sessions.id = v.id AND sessions.booked_samples = v.from_booked \
+         status = v.status, end_reason = v.end_reason, ended_at_us = v.ended_at_us, \
+         resume_until_us = v.resume_until_us, ack_samples = v.ack_samples, ack_metered = v.ack_metered, \
+         away_since_us = CASE WHEN v.away = 1 THEN COALESCE(away_since_us, $2) ELSE NULL END, \
+         settings = CASE WHEN v.status = 'ended' THEN NULL ELSE COALESCE(v.settings, sessions.settings) END, \
+         resume_hash = CASE WHEN v.status = 'ended' THEN NULL ELSE resume_hash END \
+         FROM v WHERE sessions.id = v.id AND sessions.epoch = v.epoch AND sessions.booked_samples = v.from_booked \
          AND sessions.leased_samples = v.from_leased AND sessions.status = 'live'"
     );
-    Ok(diesel::sql_query(statement).bind::<Text, _>(json(advances)?).execute(connection)?)
+    let query = diesel::sql_query(statement).bind::<Text, _>(json(advances)?).bind::<BigInt, _>(now_us);
+    Ok(query.execute(connection)?)
 }
 
 /// A row of the usage ledger.
@@ -309,50 +334,6 @@ pub struct UsageEvent {
 pub fn append(connection: &mut AnyConnection, event: &UsageEvent) -> Result<(), Error> {
     diesel::insert_into(usage_events::table).values(event).execute(connection)?;
     Ok(())
-}
-
-/// A session's account as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct AccountRow {
-    /// The session.
-    pub id: String,
-    /// High-water mark, samples.
-    pub booked: i64,
-    /// Lease, samples.
-    pub leased: i64,
-    /// Input tokens booked.
-    pub input_tokens: i64,
-    /// Output tokens booked.
-    pub output_tokens: i64,
-    /// Samples in the usage ledger.
-    pub recorded: i64,
-    /// Input tokens in the usage ledger.
-    pub recorded_input: i64,
-    /// Output tokens in the usage ledger.
-    pub recorded_output: i64,
-    /// `live` or `ended`.
-    pub status: String,
-}
-
-/// The accounts of these sessions: what to go on from when a commit's outcome is unknown.
-///
-/// # Errors
-/// The store's.
-pub fn accounts(connection: &mut AnyConnection, session_ids: &[String]) -> Result<Vec<AccountRow>, Error> {
-    Ok(sessions::table
-        .filter(sessions::id.eq_any(session_ids))
-        .select((
-            sessions::id,
-            sessions::booked_samples,
-            sessions::leased_samples,
-            sessions::booked_input_tokens,
-            sessions::booked_output_tokens,
-            sessions::recorded_samples,
-            sessions::recorded_input_tokens,
-            sessions::recorded_output_tokens,
-            sessions::status,
-        ))
-        .load(connection)?)
 }
 
 /// A `WITH` clause that reads the JSON array bound to `$1` as rows `v(columns…)`. Materialized: SQLite would

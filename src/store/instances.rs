@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::backend::AnyConnection;
+use super::continuity::SessionRow;
 use super::schema::{instances, sessions};
 use crate::error::Error;
 
@@ -22,65 +23,34 @@ pub fn see(connection: &mut AnyConnection, id: &str, now_us: i64) -> Result<(), 
     Ok(())
 }
 
-/// Forgets instances that were last seen before `seen_before_us`.
+/// Forgets an instance, if it was not seen again after `seen_at_us`. False if it was, or is not known.
 ///
 /// # Errors
 /// The store's.
-pub fn forget(connection: &mut AnyConnection, seen_before_us: i64) -> Result<(), Error> {
-    diesel::delete(instances::table.filter(instances::seen_at_us.lt(seen_before_us))).execute(connection)?;
-    Ok(())
+pub fn forget(connection: &mut AnyConnection, id: &str, seen_at_us: i64) -> Result<bool, Error> {
+    let unseen = instances::table.filter(instances::id.eq(id)).filter(instances::seen_at_us.le(seen_at_us));
+    Ok(diesel::delete(unseen).execute(connection)? > 0)
 }
 
-/// A live session without an instance, as its last transaction left it.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct LeftBehind {
-    /// The session.
-    pub id: String,
-    /// Who pays.
-    pub license_id: String,
-    /// The API key it came with.
-    pub key_id: Option<String>,
-    /// Model.
-    pub model: String,
-    /// High-water mark, samples.
-    pub booked: i64,
-    /// Lease, samples.
-    pub leased: i64,
-    /// Input tokens booked.
-    pub input_tokens: i64,
-    /// Output tokens booked.
-    pub output_tokens: i64,
-    /// Samples in the usage ledger.
-    pub recorded: i64,
-    /// Input tokens in the usage ledger.
-    pub recorded_input: i64,
-    /// Output tokens in the usage ledger.
-    pub recorded_output: i64,
+/// Every instance that is known, and when it last said that it is there, by its own clock.
+///
+/// # Errors
+/// The store's.
+pub fn known(connection: &mut AnyConnection) -> Result<Vec<(String, i64)>, Error> {
+    Ok(instances::table.select((instances::id, instances::seen_at_us)).load(connection)?)
 }
 
 /// Live sessions whose instance is not known any more, oldest first.
 ///
 /// # Errors
 /// The store's.
-pub fn left_behind(connection: &mut AnyConnection) -> Result<Vec<LeftBehind>, Error> {
+pub fn left_behind(connection: &mut AnyConnection) -> Result<Vec<SessionRow>, Error> {
     let known = instances::table.select(instances::id);
     Ok(sessions::table
         .filter(sessions::status.eq("live"))
         .filter(sessions::instance_id.ne_all(known))
         .order(sessions::id)
         .limit(AT_ONCE)
-        .select((
-            sessions::id,
-            sessions::license_id,
-            sessions::key_id,
-            sessions::model,
-            sessions::booked_samples,
-            sessions::leased_samples,
-            sessions::booked_input_tokens,
-            sessions::booked_output_tokens,
-            sessions::recorded_samples,
-            sessions::recorded_input_tokens,
-            sessions::recorded_output_tokens,
-        ))
+        .select(SessionRow::as_select())
         .load(connection)?)
 }

@@ -39,16 +39,26 @@ pub fn find_all(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<Li
     rows.into_iter().map(Row::read).collect()
 }
 
-/// Which of these licenses and keys are not active, as `(id, status)`.
+/// Which of these licenses and keys may not be used at `now_us`, as `(id, status)`; `expired` stands for an active
+/// one past its end.
 ///
 /// # Errors
 /// The store's.
-pub fn inactive(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<(String, String)>, Error> {
-    let licenses = licenses::table.filter(licenses::id.eq_any(ids)).select((licenses::id, licenses::status));
-    let keys = api_keys::table.filter(api_keys::id.eq_any(ids)).select((api_keys::id, api_keys::status));
-    let mut found = licenses.filter(licenses::status.ne("active")).load(connection)?;
-    found.extend(keys.filter(api_keys::status.ne("active")).load(connection)?);
-    Ok(found)
+pub fn unusable(connection: &mut AnyConnection, ids: &[String], now_us: i64) -> Result<Vec<(String, String)>, Error> {
+    let word = |(id, status): (String, String)| (id, if status == "active" { "expired".to_owned() } else { status });
+    let over = licenses::expires_at_us.is_not_null().and(licenses::expires_at_us.assume_not_null().le(now_us));
+    let found: Vec<(String, String)> = licenses::table
+        .filter(licenses::id.eq_any(ids))
+        .filter(licenses::status.ne("active").or(over))
+        .select((licenses::id, licenses::status))
+        .load(connection)?;
+    let over = api_keys::expires_at_us.is_not_null().and(api_keys::expires_at_us.assume_not_null().le(now_us));
+    let keys: Vec<(String, String)> = api_keys::table
+        .filter(api_keys::id.eq_any(ids))
+        .filter(api_keys::status.ne("active").or(over))
+        .select((api_keys::id, api_keys::status))
+        .load(connection)?;
+    Ok(found.into_iter().chain(keys).map(word).collect())
 }
 
 /// What a page of licenses is narrowed to.

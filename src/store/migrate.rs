@@ -75,8 +75,9 @@ mod tests {
     fn migrates_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(Location::Sqlite(folder.path().join("x.db"))).unwrap();
-        assert_eq!(store.run_blocking(pending).unwrap().len(), 1);
-        assert_eq!(store.run_blocking(run).unwrap().len(), 1);
+        let waiting = store.run_blocking(pending).unwrap();
+        assert!(!waiting.is_empty());
+        assert_eq!(store.run_blocking(run).unwrap().len(), waiting.len());
         assert!(store.run_blocking(run).unwrap().is_empty());
         assert!(store.run_blocking(pending).unwrap().is_empty());
     }

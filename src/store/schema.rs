@@ -71,6 +71,21 @@ diesel::table! {
         booked_output_tokens -> BigInt,
         recorded_input_tokens -> BigInt,
         recorded_output_tokens -> BigInt,
+        epoch -> BigInt,
+        resume_hash -> Nullable<Text>,
+        resume_until_us -> Nullable<BigInt>,
+        away_since_us -> Nullable<BigInt>,
+        settings -> Nullable<Text>,
+        ack_samples -> BigInt,
+        ack_metered -> BigInt,
+        end_wanted -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    announcements (id) {
+        id -> Text,
+        version -> BigInt,
     }
 }
 
@@ -133,6 +148,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     budgets,
     sessions,
     instances,
+    announcements,
     usage_events,
     tickets,
     audit_log,

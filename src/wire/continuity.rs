@@ -113,7 +113,8 @@ pub fn client_word(members: &Members<'_>) -> Option<ClientWord> {
 /// Whether an event from the gateway counts, by its `type` and `event_id`.
 #[must_use]
 pub fn counts(kind: &str, event_id: &str) -> bool {
-    !kind.starts_with("gateway.") && !(kind == "error" && event_id.starts_with(OWN_ID))
+    let own = kind.starts_with("gateway.") || kind == "error" && event_id.starts_with(OWN_ID);
+    !own
 }
 
 /// [`counts`], of a whole event.

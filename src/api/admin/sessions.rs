@@ -17,7 +17,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::session::roster::SessionView;
-use crate::store::accounting::{self, AccountRow};
+use crate::store::continuity::{self, SessionRow};
 use crate::wire::admin::PageView;
 
 #[derive(Serialize)]
@@ -55,14 +55,14 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
     }
     views.truncate(usize::try_from(page.limit + 1).unwrap_or(usize::MAX));
     let ids: Vec<String> = views.iter().map(|view| view.id.clone()).collect();
-    let rows = gateway.store.run(move |connection| accounting::accounts(connection, &ids)).await?;
-    let booked: HashMap<&str, &AccountRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+    let rows = gateway.store.run(move |connection| continuity::find_all(connection, &ids)).await?;
+    let booked: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let answer: PageView<View> = paging::answer(views, &page, place, |view| {
         let row = booked.get(view.id.as_str());
         View {
-            audio_seconds: row.map_or(0.0, |row| shown::seconds(row.booked)),
-            input_tokens: row.map_or(0, |row| row.input_tokens),
-            output_tokens: row.map_or(0, |row| row.output_tokens),
+            audio_seconds: row.map_or(0.0, |row| shown::seconds(row.booked_samples)),
+            input_tokens: row.map_or(0, |row| row.booked_input_tokens),
+            output_tokens: row.map_or(0, |row| row.booked_output_tokens),
             id: view.id,
             license_id: view.license_id,
             key_id: view.key_id,
@@ -93,7 +93,7 @@ pub async fn end(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -
             trail.leave(connection, "session.end", &subject, &json!({}))?;
             return Ok(true);
         }
-        Ok(accounting::accounts(connection, &[subject])?.iter().any(|row| row.status != "live"))
+        Ok(continuity::find_all(connection, &[subject])?.iter().any(|row| row.status != "live"))
     });
     if !known.await? {
         return Err(Error::NotFound("this session".to_owned()).into());

@@ -1,0 +1,12 @@
+DROP TABLE announcements;
+UPDATE sessions SET status = 'ended' WHERE status = 'parked';
+DROP INDEX sessions_by_license_status;
+DROP INDEX sessions_by_resume_hash;
+ALTER TABLE sessions DROP COLUMN end_wanted;
+ALTER TABLE sessions DROP COLUMN ack_metered;
+ALTER TABLE sessions DROP COLUMN ack_samples;
+ALTER TABLE sessions DROP COLUMN settings;
+ALTER TABLE sessions DROP COLUMN away_since_us;
+ALTER TABLE sessions DROP COLUMN resume_until_us;
+ALTER TABLE sessions DROP COLUMN resume_hash;
+ALTER TABLE sessions DROP COLUMN epoch;

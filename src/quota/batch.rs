@@ -1,0 +1,149 @@
+//! What goes to the ledger in one transaction, and what comes back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::tally::Ack;
+use crate::error::Error;
+
+/// What identifies a session on the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// Session id.
+    pub session_id: String,
+    /// Whose budgets it uses.
+    pub license_id: String,
+    /// The API key it came with.
+    pub key_id: Option<String>,
+    /// Model.
+    pub model: String,
+    /// When it was admitted.
+    pub started_at: Timestamp,
+    /// How many sessions its license may have at once, over all instances.
+    pub max_sessions: Option<u64>,
+    /// SHA-256 of its resume token, hex; `None` for a session that can't be resumed.
+    pub resume_hash: Option<String>,
+}
+
+/// How far a session's account has come, since the session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// Samples booked: the high-water mark.
+    pub samples: u64,
+    /// Input tokens booked.
+    pub input_tokens: u64,
+    /// Output tokens booked.
+    pub output_tokens: u64,
+}
+
+/// One session's part of a transaction.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Who.
+    pub opening: Arc<Opening>,
+    /// Which of the session's instances this is, counted from 1.
+    pub epoch: u64,
+    /// What the store has.
+    pub from: Marks,
+    /// The lease that the store has, samples since the session began.
+    pub from_leased: u64,
+    /// What is booked now.
+    pub to: Marks,
+    /// The lease that stays before anything new is granted.
+    pub keep: u64,
+    /// Samples without which the session can't go on; 0 if it can.
+    pub need: u64,
+    /// Samples that it would like.
+    pub want: u64,
+    /// Live sessions of the license here.
+    pub sharers: u64,
+    /// Since when the session waits for this line's answer, if it does.
+    pub asked_at: Option<Instant>,
+    /// Where the usage row that this line writes begins, if it writes one.
+    pub record_from: Option<Marks>,
+    /// Why the session ended, if it did.
+    pub end: Option<&'static str>,
+    /// Whether it ended here alone: another instance may take it over.
+    pub parks: bool,
+    /// The point up to which the session is done.
+    pub ack: Ack,
+    /// No client is attached.
+    pub away: bool,
+    /// What the client has set, where that changed.
+    pub settings: Option<Arc<str>>,
+}
+
+/// All that one transaction writes.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// New sessions.
+    pub openings: Vec<Arc<Opening>>,
+    /// Sessions to be taken over, by the hash of their resume token, each once.
+    pub resumptions: Vec<String>,
+    /// Sessions whose account moves.
+    pub lines: Vec<Line>,
+    /// Sessions whose row must be read again first, and their epoch: the outcome of their last write is unknown.
+    pub unsure: Vec<(String, u64)>,
+    /// Hashes of resume tokens: whether these sessions were taken over is unknown, and nobody waits for them.
+    pub stray: Vec<String>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let nothing_new = self.openings.is_empty() && self.resumptions.is_empty() && self.lines.is_empty();
+        nothing_new && self.unsure.is_empty() && self.stray.is_empty()
+    }
+}
+
+/// What the ledger answers for one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Booked; so many samples more.
+    Granted(u64),
+    /// Booked; nothing more yet.
+    Wait,
+    /// Booked; nothing more until then. Where nothing was asked for: a token budget was used up by this line.
+    UsedUp(Option<Timestamp>),
+    /// Not booked: another instance has the session now, or it was ended there.
+    Lost,
+}
+
+/// A session that was taken over, as it goes on here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// What identifies it.
+    pub opening: Arc<Opening>,
+    /// Its new epoch.
+    pub epoch: u64,
+    /// What is booked, and leased.
+    pub booked: Marks,
+    /// What is covered by usage rows.
+    pub recorded: Marks,
+    /// The point up to which it is done.
+    pub ack: Ack,
+    /// What the client had set, JSON.
+    pub settings: Option<String>,
+}
+
+/// What the store has for a session whose last write was in doubt; `None`: it isn't live there in that epoch.
+pub type Reading = Option<(Marks, u64, Marks)>;
+
+/// What a transaction answered, in the batch's order.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Per opening: refused, with the time when a budget starts anew.
+    pub openings: Vec<Result<(), Error>>,
+    /// Per resumption.
+    pub resumptions: Vec<Result<Restored, Error>>,
+    /// Per line.
+    pub lines: Vec<Verdict>,
+    /// Per unsure session.
+    pub readings: Vec<Reading>,
+}
+
+/// An answer for a session that waits.
+pub type Answer = (String, Result<(), Error>);

@@ -1,0 +1,63 @@
+//! Says every few seconds that this instance is there, and settles what others have left behind.
+
+use std::time::Instant;
+
+use super::healing::{self, Watch};
+use super::instance::Instance;
+use crate::clock;
+use crate::error::Error;
+use crate::store::backend::AnyConnection;
+use crate::store::connection::Store;
+use crate::store::instances;
+
+/// Says for the first time that this instance is there: before its first session, which others would take for one
+/// that was left behind. Settles at once the sessions of `predecessor`, a process that is known to have ended. Blocks.
+///
+/// # Errors
+/// `StorageUnavailable`.
+pub fn begin(connection: &mut AnyConnection, instance: &Instance, predecessor: Option<String>) -> Result<(), Error> {
+    let now = clock::now();
+    instances::see(connection, &instance.id, now.as_microsecond())?;
+    let ended: Vec<(String, i64)> = predecessor.map(|id| (id, i64::MAX)).into_iter().collect();
+    let healed = healing::heal(connection, &ended, instance, now)?;
+    if healed > 0 {
+        log::warn!("{healed} sessions that a crash has left behind were settled");
+    }
+    Ok(())
+}
+
+/// Goes on saying so, until it is dropped. Its own statement, in nobody's queue: whoever is late is taken for dead.
+pub async fn keep(store: Store, instance: Instance) {
+    let mut watch = Watch::default();
+    loop {
+        tokio::time::sleep(healing::EVERY).await;
+        let id = instance.id.clone();
+        let seen = store.run(move |connection| {
+            instances::see(connection, &id, clock::now().as_microsecond())?;
+            instances::known(connection)
+        });
+        let known = match seen.await {
+            Ok(known) => known,
+            Err(error) => {
+                log::warn!("this instance could not say that it is there: {}", error.cause().unwrap_or_default());
+                continue;
+            }
+        };
+        let gone = watch.look(&known, Instant::now());
+        let healing = instance.clone();
+        let healed = store.run(move |connection| healing::heal(connection, &gone, &healing, clock::now()));
+        match healed.await {
+            Ok(0) => {}
+            Ok(count) => log::warn!("{count} sessions of instances that are gone were settled"),
+            Err(error) => log::warn!("looking after other instances failed: {}", error.cause().unwrap_or_default()),
+        }
+    }
+}
+
+/// Says that this instance goes away, with no session left behind. Blocks.
+///
+/// # Errors
+/// `StorageUnavailable`.
+pub fn end(connection: &mut AnyConnection, instance: &Instance) -> Result<(), Error> {
+    instances::forget(connection, &instance.id, i64::MAX).map(|_| ())
+}

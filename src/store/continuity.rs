@@ -1,0 +1,155 @@
+//! The sentences about sessions that outlive their instance: parked, taken over, giving way.
+
+use diesel::prelude::*;
+
+use super::backend::AnyConnection;
+use super::schema::sessions;
+use crate::error::Error;
+
+/// A session as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = sessions)]
+pub struct SessionRow {
+    /// The session.
+    pub id: String,
+    /// Who pays.
+    pub license_id: String,
+    /// The API key it came with.
+    pub key_id: Option<String>,
+    /// Model.
+    pub model: String,
+    /// The process that holds it, or held it last.
+    pub instance_id: String,
+    /// `live`, `parked` or `ended`.
+    pub status: String,
+    /// When it was admitted.
+    pub started_at_us: i64,
+    /// High-water mark, samples.
+    pub booked_samples: i64,
+    /// Lease, samples.
+    pub leased_samples: i64,
+    /// Samples in the usage ledger.
+    pub recorded_samples: i64,
+    /// Input tokens booked.
+    pub booked_input_tokens: i64,
+    /// Output tokens booked.
+    pub booked_output_tokens: i64,
+    /// Input tokens in the usage ledger.
+    pub recorded_input_tokens: i64,
+    /// Output tokens in the usage ledger.
+    pub recorded_output_tokens: i64,
+    /// One more with each instance that took it over.
+    pub epoch: i64,
+    /// Hash of its resume token.
+    pub resume_hash: Option<String>,
+    /// Until when it can be resumed, where it is parked.
+    pub resume_until_us: Option<i64>,
+    /// Since when no client is attached.
+    pub away_since_us: Option<i64>,
+    /// What the client has set, JSON.
+    pub settings: Option<String>,
+    /// Done up to here, samples at the client's rate.
+    pub ack_samples: i64,
+    /// Likewise, metered samples.
+    pub ack_metered: i64,
+    /// Why the operator wants it to end.
+    pub end_wanted: Option<String>,
+}
+
+/// The sessions with these ids, in no order.
+///
+/// # Errors
+/// The store's.
+pub fn find_all(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<SessionRow>, Error> {
+    Ok(sessions::table.filter(sessions::id.eq_any(ids)).select(SessionRow::as_select()).load(connection)?)
+}
+
+/// The sessions whose resume tokens have these hashes, in no order.
+///
+/// # Errors
+/// The store's.
+pub fn by_resume_hash(connection: &mut AnyConnection, hashes: &[String]) -> Result<Vec<SessionRow>, Error> {
+    let resumable = sessions::table.filter(sessions::resume_hash.eq_any(hashes));
+    Ok(resumable.select(SessionRow::as_select()).load(connection)?)
+}
+
+/// Gives sessions that have not ended to an instance: their epoch rises, what they were leased they hold no more.
+///
+/// # Errors
+/// The store's.
+pub fn take_over(connection: &mut AnyConnection, ids: &[String], instance_id: &str) -> Result<usize, Error> {
+    let not_ended = sessions::table.filter(sessions::id.eq_any(ids)).filter(sessions::status.ne("ended"));
+    let taken = diesel::update(not_ended).set((
+        sessions::instance_id.eq(instance_id),
+        sessions::epoch.eq(sessions::epoch + 1),
+        sessions::status.eq("live"),
+        sessions::leased_samples.eq(sessions::booked_samples),
+        sessions::away_since_us.eq(None::<i64>),
+        sessions::resume_until_us.eq(None::<i64>),
+        sessions::end_reason.eq(None::<String>),
+        sessions::ended_at_us.eq(None::<i64>),
+    ));
+    Ok(taken.execute(connection)?)
+}
+
+/// How many sessions of these licenses have not ended.
+///
+/// # Errors
+/// The store's.
+pub fn count_living(connection: &mut AnyConnection, license_ids: &[String]) -> Result<Vec<(String, i64)>, Error> {
+    let living = sessions::table
+        .filter(sessions::license_id.eq_any(license_ids))
+        .filter(sessions::status.eq_any(["live", "parked"]))
+        .group_by(sessions::license_id)
+        .select((sessions::license_id, diesel::dsl::count_star()));
+    Ok(living.load(connection)?)
+}
+
+/// The license's sessions without a client, longest away first.
+///
+/// # Errors
+/// The store's.
+pub fn longest_away(connection: &mut AnyConnection, license_id: &str, most: i64) -> Result<Vec<SessionRow>, Error> {
+    let away = sessions::table
+        .filter(sessions::license_id.eq(license_id))
+        .filter(sessions::status.eq_any(["live", "parked"]))
+        .filter(sessions::away_since_us.is_not_null())
+        .order((sessions::away_since_us, sessions::id))
+        .limit(most);
+    Ok(away.select(SessionRow::as_select()).load(connection)?)
+}
+
+/// Ends parked sessions for good. Their accounts are settled already.
+///
+/// # Errors
+/// The store's.
+pub fn end_parked(connection: &mut AnyConnection, ids: &[String], reason: &str) -> Result<usize, Error> {
+    let parked = sessions::table.filter(sessions::id.eq_any(ids)).filter(sessions::status.eq("parked"));
+    let ended = diesel::update(parked).set((
+        sessions::status.eq("ended"),
+        sessions::end_reason.eq(reason),
+        sessions::resume_hash.eq(None::<String>),
+        sessions::resume_until_us.eq(None::<i64>),
+        sessions::settings.eq(None::<String>),
+    ));
+    Ok(ended.execute(connection)?)
+}
+
+/// Ends for good the parked sessions whose window was over before `now_us`.
+///
+/// # Errors
+/// The store's.
+pub fn end_windows(connection: &mut AnyConnection, now_us: i64) -> Result<usize, Error> {
+    let over = sessions::table.filter(sessions::status.eq("parked")).filter(sessions::resume_until_us.le(now_us));
+    let ids: Vec<String> = over.select(sessions::id).load(connection)?;
+    if ids.is_empty() { Ok(0) } else { end_parked(connection, &ids, "window_over") }
+}
+
+/// Notes that the operator wants a live session to end; its instance sees to it. False if it isn't live.
+///
+/// # Errors
+/// The store's.
+pub fn want_end(connection: &mut AnyConnection, id: &str, why: &str) -> Result<bool, Error> {
+    let live = sessions::table.filter(sessions::id.eq(id)).filter(sessions::status.eq("live"));
+    Ok(diesel::update(live).set(sessions::end_wanted.eq(why)).execute(connection)? > 0)
+}
