@@ -2,6 +2,7 @@
 //! The only file that knows everyone.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +16,10 @@ use jiff::SignedDuration;
 use crate::api::answer;
 use crate::api::health::Probe;
 use crate::api::routes::{self, Door};
+use crate::clock;
 use crate::config::Config;
 use crate::config::settings::Secret;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
@@ -24,11 +27,15 @@ use crate::metrics::Metrics;
 use crate::quota::heartbeat;
 use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
+use crate::quota::replay;
+use crate::quota::shelter::Shelter;
 use crate::session::roster::Roster;
 use crate::session::socket::ClientSocket;
 use crate::signer::Signer;
 use crate::store::connection::{Location, Store};
+use crate::store::disk::{self, Disk};
 use crate::store::migrate;
+use crate::store::spool::Spool;
 use crate::upstream::dashscope::Dashscope;
 use crate::upstream::limiter::DialLimiter;
 
@@ -43,6 +50,7 @@ pub struct Running {
     servers: Vec<ServerHandle>,
     gateway: Gateway,
     heartbeat: actix_web::rt::task::JoinHandle<()>,
+    disk_watch: actix_web::rt::task::JoinHandle<()>,
 }
 
 /// Starts a gateway in the current actix system.
@@ -54,17 +62,24 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     // A second start in one process finds the provider installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let location = Location::parse(config.store.url.expose())?;
-    let instance = Instance { id: ids::instance(), resume_window: resume_window(&config) };
-    let starting = instance.clone();
-    let opened = actix_web::web::block(move || open_store(location, &starting)).await.map_err(Error::internal)??;
-    let (store, ledger) = opened;
+    let instance = Instance {
+        id: ids::instance(),
+        resume_window: resume_window(&config),
+        grace_seconds: config.store.grace_seconds,
+    };
+    let (starting, folder) = (instance.clone(), config.store.data_dir.join("spool"));
+    let open = move || open_store(&location, &starting, &folder);
+    let Opened { store, ledger, spool } = actix_web::web::block(open).await.map_err(Error::internal)??;
+    let disk = Disk::new(config.store.data_dir.clone(), config.store.disk_margin_bytes);
+    let shelter = Shelter::new(spool, disk.clone());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
     let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
     let secret_key: &Secret = config.secrets.secret_key.as_ref().ok_or_else(missing)?;
     let signer = Signer::new(secret_key, config.secrets.secret_key_previous.as_ref())?;
     let gateway = Gateway {
         signer: Arc::new(signer),
-        quota: Quota::start(ledger.clone(), instance.clone(), metrics.clone()),
+        quota: Quota::start_sheltered(ledger.clone(), instance.clone(), metrics.clone(), shelter),
+        credentials: Credentials::default(),
         roster: Roster::start(config.max_sessions(), metrics.clone()),
         metrics,
         store,
@@ -72,6 +87,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         going_away: Arc::new(AtomicBool::new(false)),
     };
     let heartbeat = actix_web::rt::spawn(heartbeat::keep(ledger, instance));
+    let disk_watch = actix_web::rt::spawn(watch_disk(disk));
     let settings = &gateway.config.server;
     let separate = settings.admin_listen.clone();
     let door = if separate.is_some() { Door::Public } else { Door::Both };
@@ -90,7 +106,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    Ok(Running { address, servers, gateway, heartbeat })
+    Ok(Running { address, servers, gateway, heartbeat, disk_watch })
 }
 
 fn resume_window(config: &Config) -> SignedDuration {
@@ -98,15 +114,55 @@ fn resume_window(config: &Config) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(config.realtime.resume_window_seconds).map_or(MOST, |set| set.min(MOST)))
 }
 
-/// The store, and the keeper's own way into it: logins can't keep usage from being written.
-fn open_store(location: Location, instance: &Instance) -> Result<(Store, Store), Error> {
-    const KEEPERS: u32 = 2;
-    let store = Store::open(location.clone())?;
+/// The store, the keeper's own way into it (logins can't keep usage from being written), and the spool beside it.
+struct Opened {
+    store: Store,
+    ledger: Store,
+    spool: Option<Spool>,
+}
+
+fn open_store(location: &Location, instance: &Instance, spool_folder: &Path) -> Result<Opened, Error> {
+    const KEEPERS: u32 = 4;
+    const KEEPERS_PATIENCE: Duration = Duration::from_secs(2);
+    let store = wait_for(location)?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
+    for mut orphan in Spool::orphans(spool_folder)? {
+        let entries = orphan.entries()?;
+        let moved = store.run_blocking(|connection| replay::replay(connection, &entries, clock::now()))?;
+        if moved > 0 {
+            log::warn!(
+                "the usage of {moved} sessions was kept on this machine while the store was away; now it is booked"
+            );
+        }
+        orphan.remove();
+    }
+    let shared = matches!(location, Location::Postgres(_));
+    let spool = if shared { Some(Spool::open(spool_folder, &instance.id)?) } else { None };
     store.run_blocking(|connection| heartbeat::begin(connection, instance, None))?;
-    Ok((store, Store::open_with(location, KEEPERS)?))
+    let ledger = Store::open_with(location.clone(), KEEPERS, KEEPERS_PATIENCE)?;
+    Ok(Opened { store, ledger, spool })
+}
+
+/// A shared store may come later than its gateways: they wait for it.
+fn wait_for(location: &Location) -> Result<Store, Error> {
+    loop {
+        match Store::open(location.clone()) {
+            Err(error) if matches!(location, Location::Postgres(_)) => {
+                log::error!("waiting for the store: {}", error.cause().unwrap_or_default());
+            }
+            opened => return opened,
+        }
+    }
+}
+
+async fn watch_disk(disk: Disk) {
+    loop {
+        let looking = disk.clone();
+        let _looked = actix_web::web::block(move || looking.look()).await;
+        tokio::time::sleep(disk::LOOK_EVERY).await;
+    }
 }
 
 fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
@@ -180,6 +236,7 @@ impl Running {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         self.heartbeat.abort();
+        self.disk_watch.abort();
         let unsettled = gateway.quota.open_accounts();
         if unsettled > 0 {
             log::error!("{unsettled} sessions' last usage could not be written");

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::standing::Remaining;
+
 /// A point of a resumable session up to which everything is done: heard, booked, its captions delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ack {
@@ -26,7 +28,7 @@ pub struct Tally {
     progress: Mutex<Progress>,
 }
 
-/// What only resumable sessions have.
+/// What changes seldom.
 #[derive(Debug, Default)]
 struct Progress {
     /// What the link found done.
@@ -35,6 +37,8 @@ struct Progress {
     acknowledged: Ack,
     /// What the client has set and the store doesn't have.
     settings: Option<Arc<str>>,
+    /// What the license's budgets have left.
+    remaining: Arc<[Remaining]>,
 }
 
 impl Tally {
@@ -46,7 +50,12 @@ impl Tally {
             granted: samples.into(),
             input_tokens: input_tokens.into(),
             output_tokens: output_tokens.into(),
-            progress: Mutex::new(Progress { finished: ack, acknowledged: ack, settings: None }),
+            progress: Mutex::new(Progress {
+                finished: ack,
+                acknowledged: ack,
+                settings: None,
+                remaining: Arc::default(),
+            }),
             ..Self::default()
         }
     }
@@ -139,6 +148,17 @@ impl Tally {
     #[must_use]
     pub fn acknowledged(&self) -> Ack {
         self.progress().acknowledged
+    }
+
+    /// What is left of the license's budgets, by the last transaction.
+    #[must_use]
+    pub fn remaining(&self) -> Arc<[Remaining]> {
+        self.progress().remaining.clone()
+    }
+
+    /// A transaction told what is left of the license's budgets.
+    pub fn remain(&self, remaining: Arc<[Remaining]>) {
+        self.progress().remaining = remaining;
     }
 
     /// The client's settings changed; the keeper writes them.

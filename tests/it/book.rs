@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use livetranslate::clock;
 use livetranslate::quota::batch::Opening;
-use livetranslate::quota::book::Book;
+use livetranslate::quota::book::{Book, STORE_PATIENCE};
 use livetranslate::quota::instance::Instance;
 use livetranslate::quota::tally::Tally;
 use livetranslate::quota::{healing, ledger};
@@ -53,7 +53,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 fn instance(id: &str) -> Instance {
-    Instance { id: id.into(), resume_window: jiff::SignedDuration::from_secs(120) }
+    Instance { id: id.into(), resume_window: jiff::SignedDuration::from_secs(120), grace_seconds: 300 }
 }
 
 /// One instance's book over a real store, with sessions that behave as links do.
@@ -290,8 +290,8 @@ fn a_store_that_hangs_is_not_waited_for() {
     world.speak(0, 1);
     let (batch, tallies) = world.book.prepare(world.now, false);
     let hangs = livetranslate::error::Error::storage("it hangs");
-    assert!(world.book.tired(&hangs, world.now + Duration::from_secs(9)).is_empty());
-    let answers = world.book.tired(&hangs, world.now + Duration::from_secs(10));
+    assert!(world.book.tired(&hangs, STORE_PATIENCE, world.now + Duration::from_secs(9)).is_empty());
+    let answers = world.book.tired(&hangs, STORE_PATIENCE, world.now + Duration::from_secs(10));
     assert!(matches!(answers.as_slice(), [(session_id, Err(_))] if session_id == "s1"), "{answers:?}");
     let outcome =
         world.store.run_blocking(|connection| ledger::write(connection, &batch, &instance("i"), clock::now()));

@@ -10,6 +10,7 @@
 mod admin;
 mod book;
 mod budget;
+mod cushion;
 mod endings;
 mod openapi;
 mod process;

@@ -81,6 +81,7 @@ impl TestApp {
         config.server.workers = 1;
         config.server.drain_timeout_seconds = 8;
         config.store.url = Secret::new(url);
+        config.store.data_dir = folder.path().to_owned();
         config.secrets.secret_key = Some(Secret::new("a-secret-key-for-tests-0123456789abcdef"));
         config.secrets.admin_key = Some(Secret::new(ADMIN_KEY));
         config.upstream.dashscope_api_key = Some(Secret::new(PROVIDER_KEY));
