@@ -203,7 +203,7 @@ impl Account {
     }
 
     /// Goes on from what the store has, after a write whose outcome was unknown.
-    pub(super) fn reread(&mut self, (booked, leased, recorded): (Marks, u64, Marks)) {
+    pub(super) fn reread(&mut self, booked: Marks, leased: u64, recorded: Marks) {
         self.booked = booked;
         self.leased = leased;
         self.recorded = recorded;

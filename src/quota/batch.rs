@@ -154,8 +154,16 @@ pub struct Restored {
     pub settings: Option<String>,
 }
 
-/// What the store has for a session whose last write was in doubt; `None`: it isn't live there in that epoch.
-pub type Reading = Option<(Marks, u64, Marks)>;
+/// What the store has for a session whose last write was in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is live here: booked, leased, and covered by usage rows.
+    Live(Marks, u64, Marks),
+    /// It has ended, or is another instance's.
+    Over,
+    /// No row.
+    Absent,
+}
 
 /// What a transaction answered, in the batch's order.
 #[derive(Debug, Clone, Default)]

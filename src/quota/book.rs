@@ -267,6 +267,7 @@ impl Book {
     /// A transaction failed: what it wrote is unknown. Openings are refused, the rest is tried again.
     pub fn fail(&mut self, batch: &Batch, error: &Error, now: Instant) -> Vec<Answer> {
         self.unsure.extend(batch.lines.iter().map(|line| line.opening.session_id.clone()));
+        self.unsure.extend(batch.entries.iter().map(|entry| entry.session_id.clone()));
         self.stray.extend(batch.resumptions.iter().cloned());
         self.doubt = true;
         self.standings.fall(&batch.sharings);
@@ -312,14 +313,14 @@ impl Book {
     fn reread(&mut self, session_id: &str, reading: Reading) -> Option<Answer> {
         self.unsure.remove(session_id);
         match reading {
-            Some(reading) => {
+            Reading::Live(booked, leased, recorded) => {
                 let account = self.accounts.get_mut(session_id)?;
-                account.reread(reading);
+                account.reread(booked, leased, recorded);
                 account.entered = true;
                 None
             }
-            None if self.accounts.get(session_id).is_some_and(|account| !account.entered) => None,
-            None => self.lose(session_id),
+            Reading::Absent if self.accounts.get(session_id).is_some_and(|account| !account.entered) => None,
+            Reading::Absent | Reading::Over => self.lose(session_id),
         }
     }
 

@@ -51,7 +51,12 @@ pub fn write(
 fn lost(connection: &mut AnyConnection, lines: &[Line], instance: &Instance) -> Result<HashSet<String>, Error> {
     let epochs: Vec<(String, u64)> = lines.iter().map(|line| (line.opening.session_id.clone(), line.epoch)).collect();
     let readings = reread(connection, &epochs, instance)?;
-    Ok(epochs.into_iter().zip(readings).filter(|(_, reading)| reading.is_none()).map(|((id, _), _)| id).collect())
+    Ok(epochs
+        .into_iter()
+        .zip(readings)
+        .filter(|(_, reading)| !matches!(reading, Reading::Live(..)))
+        .map(|((id, _), _)| id)
+        .collect())
 }
 
 /// One attempt.
@@ -153,14 +158,15 @@ fn reread(
     if !healed.is_empty() && continuity::revive(connection, &healed)? > 0 {
         rows = continuity::find_all(connection, &ids)?;
     }
-    let live = rows.iter().filter(|row| row.status == "live" && ours(row));
-    let rows: HashMap<&str, &SessionRow> = live.map(|row| (row.id.as_str(), row)).collect();
+    let rows: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let reading = |(id, _): &(String, u64)| {
-        rows.get(id.as_str()).map(|row| {
-            let booked = marks(row.booked_samples, row.booked_input_tokens, row.booked_output_tokens);
-            let recorded = marks(row.recorded_samples, row.recorded_input_tokens, row.recorded_output_tokens);
-            (booked, row.leased_samples.unsigned_abs(), recorded)
-        })
+        let Some(row) = rows.get(id.as_str()) else { return Reading::Absent };
+        if row.status != "live" || !ours(row) {
+            return Reading::Over;
+        }
+        let booked = marks(row.booked_samples, row.booked_input_tokens, row.booked_output_tokens);
+        let recorded = marks(row.recorded_samples, row.recorded_input_tokens, row.recorded_output_tokens);
+        Reading::Live(booked, row.leased_samples.unsigned_abs(), recorded)
     };
     Ok(sessions.iter().map(reading).collect())
 }
