@@ -71,9 +71,9 @@ pub fn set_term(connection: &mut AnyConnection, until_us: i64) -> Result<(), Err
 pub fn take_over_due(
     connection: &mut AnyConnection,
     now_us: i64,
-    dead: Option<&str>,
+    dead: &[String],
 ) -> Result<Vec<(String, i64)>, Error> {
-    let due = cushions::until_us.le(now_us).assume_not_null().or(cushions::instance_id.eq(dead.unwrap_or_default()));
+    let due = cushions::until_us.le(now_us).assume_not_null().or(cushions::instance_id.eq_any(dead));
     let rows: Vec<(String, String, i64)> = cushions::table
         .filter(due)
         .select((cushions::instance_id, cushions::license_id, cushions::units))

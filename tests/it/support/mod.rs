@@ -3,4 +3,5 @@ pub(crate) mod app;
 pub(crate) mod customer;
 pub(crate) mod operator;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod schema;
