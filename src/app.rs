@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
+use actix_web::rt::task::JoinHandle;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
 use jiff::SignedDuration;
+use tokio::sync::Notify;
 
 use crate::api::answer;
 use crate::api::health::Probe;
@@ -30,11 +32,14 @@ use crate::quota::keeper::Quota;
 use crate::quota::replay;
 use crate::quota::shelter::Shelter;
 use crate::session::roster::Roster;
+use crate::session::rounds::Rounds;
 use crate::session::socket::ClientSocket;
 use crate::signer::Signer;
+use crate::store::announcements::{self, Listener};
 use crate::store::connection::{Location, Store};
 use crate::store::disk::{self, Disk};
 use crate::store::migrate;
+use crate::store::residence::Residence;
 use crate::store::spool::Spool;
 use crate::upstream::dashscope::Dashscope;
 use crate::upstream::limiter::DialLimiter;
@@ -49,8 +54,47 @@ pub struct Running {
     address: SocketAddr,
     servers: Vec<ServerHandle>,
     gateway: Gateway,
-    heartbeat: actix_web::rt::task::JoinHandle<()>,
-    disk_watch: actix_web::rt::task::JoinHandle<()>,
+    presence: Presence,
+    disk_watch: JoinHandle<()>,
+}
+
+/// What makes this process one of the instances on a store, while it lives.
+struct Presence {
+    tasks: Vec<JoinHandle<()>>,
+    store: Store,
+    instance: Instance,
+    _residence: Option<Residence>,
+    _listener: Option<Listener>,
+}
+
+impl Presence {
+    fn begin(
+        gateway: &Gateway,
+        ledger: Store,
+        instance: Instance,
+        (location, residence): (&Location, Option<Residence>),
+    ) -> Result<Self, Error> {
+        let announced = Arc::new(Notify::new());
+        let wake = announced.clone();
+        let listener = announcements::listen(location, move || wake.notify_one())?;
+        let rounds = Rounds::new(gateway.store.clone(), gateway.roster.clone(), instance.id.clone());
+        let tasks = vec![
+            actix_web::rt::spawn(rounds.make(announced)),
+            actix_web::rt::spawn(heartbeat::keep(ledger.clone(), instance.clone())),
+        ];
+        Ok(Self { tasks, store: ledger, instance, _residence: residence, _listener: listener })
+    }
+
+    /// Goes away: with nothing left behind, others need not look after it.
+    async fn end(self, settled: bool) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if settled {
+            let forgotten = self.store.run(move |connection| heartbeat::end(connection, &self.instance));
+            if let Err(error) = forgotten.await {
+                log::warn!("this instance could not sign off: {}", error.cause().unwrap_or_default());
+            }
+        }
+    }
 }
 
 /// Starts a gateway in the current actix system.
@@ -67,9 +111,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         resume_window: resume_window(&config),
         grace_seconds: config.store.grace_seconds,
     };
-    let (starting, folder) = (instance.clone(), config.store.data_dir.join("spool"));
-    let open = move || open_store(&location, &starting, &folder);
-    let Opened { store, ledger, spool } = actix_web::web::block(open).await.map_err(Error::internal)??;
+    let (starting, data_dir, place) = (instance.clone(), config.store.data_dir.clone(), location.clone());
+    let open = move || open_store(&place, &data_dir, &starting);
+    let Opened { store, ledger, residence, spool } = actix_web::web::block(open).await.map_err(Error::internal)??;
     let disk = Disk::new(config.store.data_dir.clone(), config.store.disk_margin_bytes);
     let shelter = Shelter::new(spool, disk.clone());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
@@ -86,8 +130,8 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         config: Arc::new(config),
         going_away: Arc::new(AtomicBool::new(false)),
     };
-    let heartbeat = actix_web::rt::spawn(heartbeat::keep(ledger, instance));
     let disk_watch = actix_web::rt::spawn(watch_disk(disk));
+    let presence = Presence::begin(&gateway, ledger, instance, (&location, residence))?;
     let settings = &gateway.config.server;
     let separate = settings.admin_listen.clone();
     let door = if separate.is_some() { Door::Public } else { Door::Both };
@@ -106,7 +150,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    Ok(Running { address, servers, gateway, heartbeat, disk_watch })
+    Ok(Running { address, servers, gateway, presence, disk_watch })
 }
 
 fn resume_window(config: &Config) -> SignedDuration {
@@ -114,35 +158,49 @@ fn resume_window(config: &Config) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(config.realtime.resume_window_seconds).map_or(MOST, |set| set.min(MOST)))
 }
 
-/// The store, the keeper's own way into it (logins can't keep usage from being written), and the spool beside it.
+/// The store, the keeper's own way into it (logins can't keep usage from being written), DATA_DIR and the spool.
 struct Opened {
     store: Store,
     ledger: Store,
+    residence: Option<Residence>,
     spool: Option<Spool>,
 }
 
-fn open_store(location: &Location, instance: &Instance, spool_folder: &Path) -> Result<Opened, Error> {
-    const KEEPERS: u32 = 4;
+fn open_store(location: &Location, data_dir: &Path, instance: &Instance) -> Result<Opened, Error> {
+    const KEEPERS: u32 = 5;
     const KEEPERS_PATIENCE: Duration = Duration::from_secs(2);
     let store = wait_for(location)?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
-    for mut orphan in Spool::orphans(spool_folder)? {
+    let spools = data_dir.join("spool");
+    replay_orphans(&store, &spools)?;
+    let mut residence = Residence::claim(data_dir).unwrap_or_else(|error| {
+        log::warn!("after a crash sessions are settled some seconds later: {}", error.cause().unwrap_or_default());
+        None
+    });
+    let predecessor = residence.as_mut().and_then(|residence| residence.predecessor.take());
+    store.run_blocking(|connection| heartbeat::begin(connection, instance, predecessor))?;
+    if let Some(residence) = &mut residence {
+        residence.enter(&instance.id)?;
+    }
+    let shared = matches!(location, Location::Postgres(_));
+    let spool = if shared { Some(Spool::open(&spools, &instance.id)?) } else { None };
+    let ledger = Store::open_with(location.clone(), KEEPERS, KEEPERS_PATIENCE)?;
+    Ok(Opened { store, ledger, residence, spool })
+}
+
+/// What processes that have ended kept here while the store was away is booked first: their sessions are settled next.
+fn replay_orphans(store: &Store, folder: &Path) -> Result<(), Error> {
+    for mut orphan in Spool::orphans(folder)? {
         let entries = orphan.entries()?;
         let moved = store.run_blocking(|connection| replay::replay(connection, &entries, clock::now()))?;
         if moved > 0 {
-            log::warn!(
-                "the usage of {moved} sessions was kept on this machine while the store was away; now it is booked"
-            );
+            log::warn!("{moved} sessions' usage was kept here while the store was away; now it is booked");
         }
         orphan.remove();
     }
-    let shared = matches!(location, Location::Postgres(_));
-    let spool = if shared { Some(Spool::open(spool_folder, &instance.id)?) } else { None };
-    store.run_blocking(|connection| heartbeat::begin(connection, instance, None))?;
-    let ledger = Store::open_with(location.clone(), KEEPERS, KEEPERS_PATIENCE)?;
-    Ok(Opened { store, ledger, spool })
+    Ok(())
 }
 
 /// A shared store may come later than its gateways: they wait for it.
@@ -235,12 +293,12 @@ impl Running {
         while gateway.quota.open_accounts() > 0 && Instant::now() < last_call {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.heartbeat.abort();
         self.disk_watch.abort();
         let unsettled = gateway.quota.open_accounts();
         if unsettled > 0 {
             log::error!("{unsettled} sessions' last usage could not be written");
         }
+        self.presence.end(unsettled == 0).await;
         unsettled == 0
     }
 }

@@ -25,8 +25,8 @@
 //! | 7 | [`app`]: opens the store, starts the actors, binds, drains: the only file that knows everyone |
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
-//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` |
-//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `allot` and `window`, the transaction in `ledger` |
+//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster`, what became of them elsewhere in `rounds` |
+//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances |
 //! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
@@ -52,13 +52,23 @@
 //! it, while the keeper answers a demand. The relay never learns who pays; the store is never touched per frame.
 //!
 //! *A sample booked.* The link raises the session's high-water mark in its [`quota::tally::Tally`]. Once a second,
-//! and whenever somebody asks, the keeper takes every changed account into one [`quota::book::Batch`];
+//! and whenever somebody asks, the keeper takes every changed account into one [`quota::batch::Batch`];
 //! [`quota::ledger::write`] books the marks, gives back unused leases, and answers demands by one guarded `UPDATE`
 //! for each license, all in one transaction. While it runs, requests queue for the next.
 //!
+//! *A session moves.* Its token comes in on another instance → [`quota::keeper::Quota::resume`] → the next batch →
+//! [`quota::takeover`]: the row gets this instance and the next epoch, the old lease goes back, and what is booked
+//! counts as forwarded. Whoever had it finds the epoch changed with its next line, and books nothing more. A crash
+//! leaves rows behind: [`quota::healing`] settles and parks them, at once where the next process starts in the same
+//! DATA_DIR ([`store::residence`]), else when the instance was silent for 15 s while the store answered.
+//!
+//! *A word for other instances.* Whatever changes licenses, keys or others' sessions raises a version in its own
+//! transaction ([`store::announcements`]); PostgreSQL notifies of it. [`session::rounds`] looks once a second and at
+//! each notification, and tells the roster which sessions here must end, or end at another time.
+//!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.
-//! A change is told to the roster, which tells the license's live sessions.
+//! A change is told to the roster, which tells the license's live sessions, and announced to other instances.
 //!
 //! *An error.* Any room returns [`error::Error`]; its row decides HTTP status, code and close code. Before the
 //! upgrade [`api::answer`] makes it a JSON body; in a session it is an `error` event and a close frame. Our own
@@ -73,6 +83,9 @@
 //!   together pass its budget by one frame of at most a second, in all ([`quota::allot`]).
 //! - A session's mark only rises, and each step starts from the mark that the store has: a transaction whose
 //!   outcome is unknown is read again, never repeated. Usage rows are appended, and cover each sample once.
+//! - One instance at a time books for a session: each write carries its epoch, and who took it over has raised it.
+//!   An ack is told only after the transaction that wrote it, and its samples are booked by then.
+//! - `max_sessions` is counted in the store, over all instances; who is away for longest gives way.
 //! - Each queue is bounded: messages towards the customer by 512 KiB of byte credit, towards the provider by 256 KiB
 //!   ([`session::flow`]), each charged at least 1 KiB; when one is full its source is not read.
 //! - A slow customer (30 s without taking data) is closed with 4008 and cut; a slow provider stops the customer's

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Line, Marks, Opening, Restored, Verdict};
-use super::tally::{Ack, Tally};
+use super::tally::{Ack, Presence, Tally};
 use crate::error::Error;
 
 /// The longest lease: five seconds of audio, in samples.
@@ -25,8 +25,8 @@ pub struct Account {
     recorded_at: Instant,
     /// What the store has of the tally's ack.
     acked: Ack,
-    /// Likewise of its client's absence; `None` while that is unknown.
-    away: Option<bool>,
+    /// Likewise of its client; `None` while that is unknown.
+    presence: Option<Presence>,
     pub(super) demand: Option<Demand>,
     pub(super) closing: Option<Closing>,
     /// Whether the store has a row for it: not for a session that was admitted while it was away.
@@ -78,7 +78,7 @@ impl Account {
             recorded,
             recorded_at: now,
             acked,
-            away: Some(false),
+            presence: Some(Presence::Here),
             demand: None,
             closing: None,
             entered: true,
@@ -101,9 +101,9 @@ impl Account {
         }
     }
 
-    /// What the store doesn't know of whether a client is attached.
+    /// Whether the store doesn't know yet that its client went, or came.
     pub(super) fn moved_away(&self) -> bool {
-        self.away != Some(self.tally.away())
+        self.presence != Some(self.tally.presence())
     }
 
     /// What a transaction must write of it, if anything. `sharers`: live sessions of the license here.
@@ -142,7 +142,7 @@ impl Account {
             end: self.closing.map(|closing| closing.reason),
             parks: self.closing.is_some_and(|closing| closing.parks),
             ack,
-            away: self.tally.away(),
+            presence: self.tally.presence(),
             settings,
         })
     }
@@ -182,7 +182,7 @@ impl Account {
         }
         self.acked = line.ack;
         self.tally.acknowledge(line.ack);
-        self.away = Some(line.away);
+        self.presence = Some(line.presence);
         if let Some(settings) = &line.settings {
             self.tally.configured(settings);
         }
@@ -207,7 +207,7 @@ impl Account {
         self.booked = booked;
         self.leased = leased;
         self.recorded = recorded;
-        self.away = None;
+        self.presence = None;
     }
 
     /// Gives the account up: nothing is booked here any more. The answer for who waits.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::standing::Standing;
-use super::tally::Ack;
+use super::tally::{Ack, Presence};
 use crate::error::Error;
 
 /// What identifies a session on the ledger.
@@ -74,8 +74,8 @@ pub struct Line {
     pub parks: bool,
     /// The point up to which the session is done.
     pub ack: Ack,
-    /// No client is attached.
-    pub away: bool,
+    /// Whether its client is there.
+    pub presence: Presence,
     /// What the client has set, where that changed.
     pub settings: Option<Arc<str>>,
 }

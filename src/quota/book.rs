@@ -133,7 +133,6 @@ impl Book {
             return (Batch { unsure, stray, doubt: true, ..Batch::default() }, HashMap::new());
         }
         let openings = std::mem::take(&mut self.openings);
-        let lines = self.lines(now, tick, &openings);
         let tallies = openings.iter().map(|(opening, tally)| (opening.session_id.clone(), tally.clone())).collect();
         let now_opening = |(opening, tally): &(Arc<Opening>, Arc<Tally>)| {
             let entry = OpeningNow { opening: opening.clone(), tally: tally.clone(), left: false };
@@ -143,39 +142,37 @@ impl Book {
         let openings: Vec<Arc<Opening>> = openings.into_iter().map(|(opening, _)| opening).collect();
         let entries = self.accounts.values().filter(|account| !account.entered);
         let entries: Vec<Arc<Opening>> = entries.map(|account| account.opening.clone()).collect();
-        let sharings = self.standings.sharings(&lines, &openings, &self.sharers, tick);
         // Who resumes the same session again takes it over from himself, in the next transaction.
-        let mut resumptions: Vec<String> = Vec::new();
-        self.resumptions.retain(|hash| {
-            let again = resumptions.contains(hash);
-            if !again {
-                resumptions.push(hash.clone());
-            }
-            again
-        });
+        let mut resumptions = HashSet::new();
+        self.resumptions.retain(|hash| !resumptions.insert(hash.clone()));
+        let resumptions: Vec<String> = resumptions.into_iter().collect();
+        let lines = self.lines(now, tick, &openings, &resumptions);
+        let sharings = self.standings.sharings(&lines, &openings, &self.sharers, tick);
         (Batch { openings, resumptions, lines, entries, sharings, ..Batch::default() }, tallies)
     }
 
-    fn lines(&self, now: Instant, tick: bool, openings: &[(Arc<Opening>, Arc<Tally>)]) -> Vec<Line> {
+    fn lines(&self, now: Instant, tick: bool, openings: &[Arc<Opening>], resumptions: &[String]) -> Vec<Line> {
         let line = |account: &Account| {
             let sharers = self.sharers.get(&account.opening.license_id).copied().unwrap_or(1);
             account.line(sharers, now)
         };
+        // Who opens a session where the limit is reached must find out which others are away; who comes back to
+        // this instance takes along what was not booked yet.
+        let limited = openings.iter().filter(|opening| opening.max_sessions.is_some());
+        let limited: HashSet<&str> = limited.map(|opening| opening.license_id.as_str()).collect();
+        let resuming: HashSet<&str> = resumptions.iter().map(String::as_str).collect();
+        let concerned = |account: &&Account| {
+            let Opening { session_id, license_id, resume_hash, .. } = account.opening.as_ref();
+            self.pressing.contains(session_id)
+                || limited.contains(license_id.as_str()) && account.moved_away()
+                || resume_hash.as_ref().is_some_and(|hash| resuming.contains(hash.as_str()))
+        };
         let mut lines: Vec<Line> = if tick {
             self.accounts.values().filter_map(line).collect()
+        } else if limited.is_empty() && resuming.is_empty() {
+            self.pressing.iter().filter_map(|id| self.accounts.get(id)).filter_map(line).collect()
         } else {
-            // Who opens a session where the limit is reached must find out which others are away.
-            let limited = openings.iter().filter(|(opening, _)| opening.max_sessions.is_some());
-            let licenses: HashSet<&str> = limited.map(|(opening, _)| opening.license_id.as_str()).collect();
-            let in_question = |(id, account): &(&String, &Account)| {
-                let concerned = !licenses.is_empty() && licenses.contains(account.opening.license_id.as_str());
-                self.pressing.contains(*id) || concerned && account.moved_away()
-            };
-            if licenses.is_empty() {
-                self.pressing.iter().filter_map(|id| self.accounts.get(id)).filter_map(line).collect()
-            } else {
-                self.accounts.iter().filter(in_question).filter_map(|(_, account)| line(account)).collect()
-            }
+            self.accounts.values().filter(concerned).filter_map(line).collect()
         };
         // First come, first served.
         lines.sort_by_key(|line| line.asked_at.unwrap_or(now));

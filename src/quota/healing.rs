@@ -164,6 +164,7 @@ fn end(row: &SessionRow, fate: &Fate, now: Timestamp) -> Advance {
         ack_samples: row.ack_samples,
         ack_metered: row.ack_metered,
         away: 1,
+        left_for_good: 0,
         settings: None,
     }
 }

@@ -19,7 +19,13 @@ pub fn begin(connection: &mut AnyConnection, instance: &Instance, predecessor: O
     let now = clock::now();
     instances::see(connection, &instance.id, now.as_microsecond())?;
     let ended: Vec<(String, i64)> = predecessor.map(|id| (id, healing::ENDED)).into_iter().collect();
-    let healed = healing::heal(connection, &ended, instance, now)?;
+    let mut healed = 0;
+    loop {
+        match healing::heal(connection, &ended, instance, now)? {
+            0 => break,
+            count => healed += count,
+        }
+    }
     if healed > 0 {
         log::warn!("{healed} sessions that a crash has left behind were settled");
     }

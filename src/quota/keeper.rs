@@ -18,7 +18,7 @@ use super::instance::Instance;
 use super::lease::Lease;
 use super::ledger;
 use super::resumption::{self, Resumed};
-use super::shelter::{Away, Presence, Running, Shelter};
+use super::shelter::{Away, Running, Shelter, StoreWatch};
 use super::tally::Tally;
 use crate::clock;
 use crate::error::Error;
@@ -55,7 +55,7 @@ impl Quota {
     /// Starts the keeper on the current arbiter.
     #[must_use]
     pub fn start_sheltered(store: Store, instance: Instance, metrics: Metrics, shelter: Shelter) -> Self {
-        let presence = Presence::new(instance.grace_seconds);
+        let presence = StoreWatch::new(instance.grace_seconds);
         let away = presence.shown();
         let (open_accounts, failing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let keeper = QuotaKeeper {
@@ -164,7 +164,7 @@ pub struct QuotaKeeper {
     asked: bool,
     tick_due: bool,
     pub(super) shelter: Shelter,
-    pub(super) presence: Presence,
+    pub(super) presence: StoreWatch,
     pub(super) running: Option<Running>,
     /// Transactions that nobody waits for any more.
     pub(super) hopeless: usize,

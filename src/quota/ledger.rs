@@ -11,6 +11,7 @@ use super::batch::{Batch, Line, Outcome, Reading, Verdict};
 use super::grants::{Grants, spends_tokens};
 use super::instance::Instance;
 use super::takeover;
+use super::tally::Presence;
 use super::window;
 use crate::error::Error;
 use crate::store::accounting::{self, Advance, UsageEvent};
@@ -106,7 +107,7 @@ impl Writing<'_> {
 
     fn advance(&self, line: &Line, verdict: Verdict) -> Advance {
         let granted = if let Verdict::Granted(samples) = verdict { samples } else { 0 };
-        let parks = line.parks && line.opening.resume_hash.is_some();
+        let parks = line.parks && line.opening.resume_hash.is_some() && line.presence != Presence::Left;
         let status = match line.end {
             None => "live",
             Some(_) if parks => "parked",
@@ -128,7 +129,8 @@ impl Writing<'_> {
             resume_until_us: parks.then(|| (self.now + self.instance.resume_window).as_microsecond()),
             ack_samples: signed(line.ack.samples),
             ack_metered: signed(line.ack.metered),
-            away: i64::from(line.away || parks),
+            away: i64::from(parks || line.presence != Presence::Here),
+            left_for_good: i64::from(line.presence == Presence::Left),
             settings: line.settings.as_deref().map(str::to_owned),
         }
     }

@@ -75,7 +75,7 @@ impl Shelter {
 }
 
 /// Whether the store is there, as the keeper finds it.
-pub struct Presence {
+pub struct StoreWatch {
     grace: Duration,
     away: Option<Instant>,
     /// It failed, or has been silent for long; before that it is maybe only slow.
@@ -106,7 +106,7 @@ impl Away {
     }
 }
 
-impl Presence {
+impl StoreWatch {
     /// It is there, as far as is known.
     #[must_use]
     pub fn new(grace_seconds: u64) -> Self {

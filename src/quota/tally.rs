@@ -14,6 +14,18 @@ pub struct Ack {
     pub metered: u64,
 }
 
+/// Whether a session's client is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// It is connected.
+    #[default]
+    Here,
+    /// It may come back; until then its session gives way to a new one of the license.
+    Away,
+    /// It won't come back: the session only hears the provider out, and counts no more.
+    Left,
+}
+
 /// What a session has used and may use: written by the link, read by the keeper every second, and
 /// the other way round for `granted`. All in samples of 1/16,000 s and tokens, since the session began.
 #[derive(Debug, Default)]
@@ -23,14 +35,14 @@ pub struct Tally {
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     used_up: AtomicBool,
-    away: AtomicBool,
     lost: AtomicBool,
     progress: Mutex<Progress>,
 }
 
-/// What changes seldom.
+/// What changes once a second at most.
 #[derive(Debug, Default)]
 struct Progress {
+    presence: Presence,
     /// What the link found done.
     finished: Ack,
     /// What of it the store has.
@@ -50,12 +62,7 @@ impl Tally {
             granted: samples.into(),
             input_tokens: input_tokens.into(),
             output_tokens: output_tokens.into(),
-            progress: Mutex::new(Progress {
-                finished: ack,
-                acknowledged: ack,
-                settings: None,
-                remaining: Arc::default(),
-            }),
+            progress: Mutex::new(Progress { finished: ack, acknowledged: ack, ..Progress::default() }),
             ..Self::default()
         }
     }
@@ -105,15 +112,18 @@ impl Tally {
         self.granted.store(through, Ordering::Release);
     }
 
-    /// Whether a client is missing.
+    /// Whether its client is there.
     #[must_use]
-    pub fn away(&self) -> bool {
-        self.away.load(Ordering::Acquire)
+    pub fn presence(&self) -> Presence {
+        self.progress().presence
     }
 
-    /// The client left, or came back.
-    pub fn set_away(&self, away: bool) {
-        self.away.store(away, Ordering::Release);
+    /// The client went, or came back; who left for good has left.
+    pub fn set_presence(&self, presence: Presence) {
+        let mut progress = self.progress();
+        if progress.presence != Presence::Left {
+            progress.presence = presence;
+        }
     }
 
     /// Whether another instance has the session now, or ended it.

@@ -139,7 +139,10 @@ impl UpstreamLink {
                 self.told_to_go.get_or_insert_with(Instant::now);
             }
             Action::CutClient => self.cut_client(),
-            Action::LeaveSeat => self.seat = None,
+            Action::LeaveSeat => {
+                self.seat = None;
+                self.lease.iter().for_each(Lease::leave);
+            }
             Action::Finish(reason) => self.finish(reason, ctx),
         }
     }

@@ -9,6 +9,7 @@ pub mod messages;
 pub mod meter;
 pub mod relay;
 pub mod roster;
+pub mod rounds;
 pub mod rules;
 pub mod socket;
 pub mod step;

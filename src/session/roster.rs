@@ -1,6 +1,8 @@
 //! Who is live: admits sessions within their limits and passes the operator's word to them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use actix::{Actor, Addr, Context, Handler, Message, MessageResult, Recipient};
@@ -40,11 +42,14 @@ pub struct SessionView {
 #[derive(Clone)]
 pub struct Roster {
     actor: Addr<RosterActor>,
+    seats: Arc<AtomicU64>,
 }
 
 /// A session's place on the roster, given back when dropped.
 pub struct Seat {
     session_id: String,
+    /// Tells it from the seat that the session had here before it was elsewhere.
+    number: u64,
     roster: Roster,
 }
 
@@ -54,17 +59,19 @@ impl Roster {
     pub fn start(capacity: usize, metrics: Metrics) -> Self {
         let actor =
             RosterActor { capacity, metrics, draining: None, places: HashMap::new(), by_license: HashMap::new() };
-        Self { actor: actor.start() }
+        Self { actor: actor.start(), seats: Arc::default() }
     }
 
-    /// Gives a new session a place.
+    /// Gives a session a place. Whoever has it here from before is told that it is gone.
     ///
     /// # Errors
-    /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` at the license's `max_sessions`.
+    /// `Draining`, `Overloaded` at MAX_SESSIONS, `SessionLimit` when the license's `max_sessions` are all here with
+    /// their clients: others, and those that give way, are known to the ledger alone.
     pub async fn admit(&self, view: SessionView, max_sessions: Option<u64>) -> Result<Seat, Error> {
         // The seat is there before the answer: who leaves while it is on its way gives the place back.
-        let seat = Seat { session_id: view.id.clone(), roster: self.clone() };
-        self.actor.send(Admit { view, max_sessions }).await.map_err(Error::internal)??;
+        let number = self.seats.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat { session_id: view.id.clone(), number, roster: self.clone() };
+        self.actor.send(Admit { view, number, max_sessions }).await.map_err(Error::internal)??;
         Ok(seat)
     }
 
@@ -81,6 +88,16 @@ impl Roster {
     /// Tells a license's sessions when it ends now.
     pub fn license_changed(&self, license_id: &str, expires_at: Option<Timestamp>) {
         self.tell(Command::ExpiresAt(license_id.to_owned(), expires_at));
+    }
+
+    /// A session's client left, or came back.
+    pub fn set_away(&self, session_id: &str, away: bool) {
+        self.tell(Command::Away(session_id.to_owned(), away));
+    }
+
+    /// Says something to one session, if it is live here.
+    pub fn tell_session(&self, session_id: &str, control: Control) {
+        self.tell(Command::Tell(session_id.to_owned(), control));
     }
 
     /// Ends one session; false if it isn't live here.
@@ -113,13 +130,13 @@ impl Seat {
 
     /// Says where words for this session go; what was said meanwhile is passed on at once.
     pub fn attach(&self, link: Recipient<Control>) {
-        self.roster.tell(Command::Attach(self.session_id.clone(), link));
+        self.roster.tell(Command::Attach(self.session_id.clone(), self.number, link));
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.roster.tell(Command::Leave(std::mem::take(&mut self.session_id)));
+        self.roster.tell(Command::Leave(std::mem::take(&mut self.session_id), self.number));
     }
 }
 
@@ -129,11 +146,16 @@ pub struct RosterActor {
     metrics: Metrics,
     draining: Option<Instant>,
     places: HashMap<String, Place>,
+    /// Sessions with a client.
     by_license: HashMap<String, u64>,
 }
 
 struct Place {
     view: SessionView,
+    /// Its seat's.
+    number: u64,
+    /// Its client is not there: it doesn't count towards `max_sessions` here.
+    away: bool,
     link: Option<Recipient<Control>>,
     /// Said before the link was there, in order.
     unsaid: Vec<Control>,
@@ -157,6 +179,7 @@ impl Actor for RosterActor {
 #[rtype(result = "Result<(), Error>")]
 struct Admit {
     view: SessionView,
+    number: u64,
     max_sessions: Option<u64>,
 }
 
@@ -171,8 +194,10 @@ struct List;
 #[derive(Message)]
 #[rtype(result = "()")]
 enum Command {
-    Attach(String, Recipient<Control>),
-    Leave(String),
+    Attach(String, u64, Recipient<Control>),
+    Leave(String, u64),
+    Away(String, bool),
+    Tell(String, Control),
     EndLicense(String, Error),
     EndKey(String, Error),
     ExpiresAt(String, Option<Timestamp>),
@@ -182,9 +207,12 @@ enum Command {
 impl Handler<Admit> for RosterActor {
     type Result = Result<(), Error>;
 
-    fn handle(&mut self, Admit { view, max_sessions }: Admit, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Admit { view, number, max_sessions }: Admit, _: &mut Context<Self>) -> Self::Result {
         if self.draining.is_some() {
             return Err(Error::Draining);
+        }
+        if let Some(mut before) = self.leave(&view.id) {
+            before.tell(Control::End(Error::SessionGone));
         }
         let held = self.by_license.get(&view.license_id).copied().unwrap_or(0);
         if let Some(limit) = max_sessions.filter(|limit| held >= *limit) {
@@ -194,7 +222,7 @@ impl Handler<Admit> for RosterActor {
             return Err(Error::Overloaded);
         }
         *self.by_license.entry(view.license_id.clone()).or_default() += 1;
-        self.places.insert(view.id.clone(), Place { view, link: None, unsaid: Vec::new() });
+        self.places.insert(view.id.clone(), Place { view, number, away: false, link: None, unsaid: Vec::new() });
         self.metrics.sessions_started.inc();
         self.metrics.sessions_live.inc();
         Ok(())
@@ -225,8 +253,22 @@ impl Handler<Command> for RosterActor {
 
     fn handle(&mut self, command: Command, _: &mut Context<Self>) {
         match command {
-            Command::Attach(session_id, link) => self.attach(&session_id, link),
-            Command::Leave(session_id) => self.leave(&session_id),
+            Command::Attach(session_id, number, link) => {
+                if self.has(&session_id, number) {
+                    self.attach(&session_id, link);
+                }
+            }
+            Command::Leave(session_id, number) => {
+                if self.has(&session_id, number) {
+                    self.leave(&session_id);
+                }
+            }
+            Command::Away(session_id, away) => self.set_away(&session_id, away),
+            Command::Tell(session_id, control) => {
+                if let Some(place) = self.places.get_mut(&session_id) {
+                    place.tell(control);
+                }
+            }
             Command::EndLicense(license_id, why) => {
                 self.tell_where(|view| view.license_id == license_id, &Control::End(why));
             }
@@ -251,10 +293,31 @@ impl RosterActor {
         std::mem::take(&mut place.unsaid).into_iter().for_each(|control| place.tell(control));
     }
 
-    fn leave(&mut self, session_id: &str) {
-        let Some(place) = self.places.remove(session_id) else { return };
+    fn has(&self, session_id: &str, number: u64) -> bool {
+        self.places.get(session_id).is_some_and(|place| place.number == number)
+    }
+
+    fn leave(&mut self, session_id: &str) -> Option<Place> {
+        let place = self.places.remove(session_id)?;
         self.metrics.sessions_live.dec();
-        let license_id = &place.view.license_id;
+        if !place.away {
+            self.uncount(&place.view.license_id);
+        }
+        Some(place)
+    }
+
+    fn set_away(&mut self, session_id: &str, away: bool) {
+        let Some(place) = self.places.get_mut(session_id).filter(|place| place.away != away) else { return };
+        place.away = away;
+        let license_id = place.view.license_id.clone();
+        if away {
+            self.uncount(&license_id);
+        } else {
+            *self.by_license.entry(license_id).or_default() += 1;
+        }
+    }
+
+    fn uncount(&mut self, license_id: &str) {
         if let Some(held) = self.by_license.get_mut(license_id) {
             *held -= 1;
             if *held == 0 {
@@ -271,65 +334,5 @@ impl RosterActor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-
-    struct Listener(tokio::sync::mpsc::UnboundedSender<Control>);
-
-    impl Actor for Listener {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Control> for Listener {
-        type Result = ();
-
-        fn handle(&mut self, control: Control, _: &mut Context<Self>) {
-            self.0.send(control).unwrap();
-        }
-    }
-
-    fn view() -> SessionView {
-        SessionView {
-            id: crate::ids::session(),
-            license_id: "lic_1".into(),
-            key_id: None,
-            model: "m".into(),
-            started_at: crate::clock::now(),
-        }
-    }
-
-    fn roster() -> Roster {
-        Roster::start(10, Metrics::new("test").unwrap())
-    }
-
-    #[test]
-    fn who_leaves_while_being_admitted_leaves_no_place_behind() {
-        actix::System::new().block_on(async {
-            let roster = roster();
-            let mut leaving = Box::pin(roster.admit(view(), Some(1)));
-            assert!((&mut leaving).now_or_never().is_none(), "the answer takes a turn of the actor");
-            assert_eq!(roster.sessions().await.len(), 1);
-            drop(leaving);
-            assert_eq!(roster.sessions().await, []);
-            let seat = roster.admit(view(), Some(1)).await;
-            assert!(seat.is_ok());
-            assert!(matches!(roster.admit(view(), Some(1)).await, Err(Error::SessionLimit { limit: 1 })));
-            assert_eq!(roster.sessions().await.len(), 1, "a refused session takes nobody's place away");
-        });
-    }
-
-    #[test]
-    fn every_word_said_before_the_link_is_there_arrives() {
-        actix::System::new().block_on(async {
-            let roster = roster();
-            let seat = roster.admit(view(), None).await.unwrap();
-            roster.end_license("lic_1", Error::LicenseSuspended);
-            roster.license_changed("lic_1", None);
-            let (words, mut heard) = tokio::sync::mpsc::unbounded_channel();
-            seat.attach(Listener(words).start().recipient());
-            assert!(matches!(heard.recv().await, Some(Control::End(Error::LicenseSuspended))));
-            assert!(matches!(heard.recv().await, Some(Control::ExpiresAt(None))));
-        });
-    }
-}
+#[path = "roster_tests.rs"]
+mod tests;

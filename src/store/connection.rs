@@ -200,7 +200,8 @@ impl r2d2::ManageConnection for Dialer {
 }
 
 /// A libpq URL that gives up on a host that doesn't answer; what the URL says itself wins.
-fn impatient(url: &str) -> String {
+#[must_use]
+pub fn impatient(url: &str) -> String {
     const LIMITS: [(&str, &str); 5] = [
         ("connect_timeout", "5"),
         ("keepalives_idle", "10"),

@@ -3,7 +3,8 @@
 use diesel::prelude::*;
 
 use super::backend::AnyConnection;
-use super::schema::sessions;
+use super::page::{Page, lower, pattern};
+use super::schema::{api_keys, licenses, sessions};
 use crate::error::Error;
 
 /// A session as the store has it.
@@ -73,6 +74,100 @@ pub fn by_resume_hash(connection: &mut AnyConnection, hashes: &[String]) -> Resu
     Ok(resumable.select(SessionRow::as_select()).load(connection)?)
 }
 
+/// What became of a session, its license and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct Standing {
+    /// The session.
+    pub id: String,
+    /// The process that holds it.
+    pub instance_id: String,
+    /// `live`, `parked` or `ended`.
+    pub status: String,
+    /// Why the operator wants it to end.
+    pub end_wanted: Option<String>,
+    /// The license's status.
+    pub license_status: String,
+    /// The license's end.
+    pub license_expires_at_us: Option<i64>,
+    /// The key's status, where it came with one.
+    pub key_status: Option<String>,
+    /// The key's end.
+    pub key_expires_at_us: Option<i64>,
+}
+
+/// What became of these sessions; of one that is not written yet, nothing.
+///
+/// # Errors
+/// The store's.
+pub fn standings(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<Standing>, Error> {
+    Ok(sessions::table
+        .inner_join(licenses::table.on(licenses::id.eq(sessions::license_id)))
+        .left_join(api_keys::table.on(sessions::key_id.eq(api_keys::id.nullable())))
+        .filter(sessions::id.eq_any(ids))
+        .select((
+            sessions::id,
+            sessions::instance_id,
+            sessions::status,
+            sessions::end_wanted,
+            licenses::status,
+            licenses::expires_at_us,
+            api_keys::status.nullable(),
+            api_keys::expires_at_us.nullable(),
+        ))
+        .load(connection)?)
+}
+
+/// What a page of live sessions is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// A part of the session's, license's or key's id, or of the model.
+    pub text: Option<String>,
+    /// One license's sessions.
+    pub license_id: Option<String>,
+}
+
+/// One page of live sessions, by their start; one row more than the page holds when there are more.
+///
+/// # Errors
+/// The store's.
+pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Result<Vec<SessionRow>, Error> {
+    let mut query = sessions::table.filter(sessions::status.eq("live")).into_boxed();
+    if let Some(license_id) = &filter.license_id {
+        query = query.filter(sessions::license_id.eq(license_id.clone()));
+    }
+    if let Some(text) = &filter.text {
+        let wanted = pattern(text);
+        let in_ids =
+            sessions::id.like(wanted.clone()).escape('\\').or(sessions::license_id.like(wanted.clone()).escape('\\'));
+        let in_key = lower(sessions::key_id).like(wanted.clone()).escape('\\').assume_not_null();
+        let in_model = lower(sessions::model.nullable()).like(wanted).escape('\\').assume_not_null();
+        query = query.filter(in_ids.or(in_model).or(sessions::key_id.is_not_null().and(in_key)));
+    }
+    if let Some((time_us, id)) = page.after.clone() {
+        query = if page.newest_first {
+            let tie = sessions::started_at_us.eq(time_us).and(sessions::id.lt(id));
+            query.filter(sessions::started_at_us.lt(time_us).or(tie))
+        } else {
+            let tie = sessions::started_at_us.eq(time_us).and(sessions::id.gt(id));
+            query.filter(sessions::started_at_us.gt(time_us).or(tie))
+        };
+    }
+    query = if page.newest_first {
+        query.order((sessions::started_at_us.desc(), sessions::id.desc()))
+    } else {
+        query.order((sessions::started_at_us.asc(), sessions::id.asc()))
+    };
+    Ok(query.limit(page.limit + 1).select(SessionRow::as_select()).load(connection)?)
+}
+
+/// How many sessions are live.
+///
+/// # Errors
+/// The store's.
+pub fn count_live(connection: &mut AnyConnection) -> Result<i64, Error> {
+    Ok(sessions::table.filter(sessions::status.eq("live")).count().get_result(connection)?)
+}
+
 /// Gives sessions that have not ended to an instance: their epoch rises, what they were leased they hold no more.
 ///
 /// # Errors
@@ -111,7 +206,7 @@ pub fn revive(connection: &mut AnyConnection, ids: &[String]) -> Result<usize, E
     Ok(revived.execute(connection)?)
 }
 
-/// How many sessions of these licenses have not ended.
+/// How many sessions of these licenses have a client, or may have one again.
 ///
 /// # Errors
 /// The store's.
@@ -119,12 +214,13 @@ pub fn count_living(connection: &mut AnyConnection, license_ids: &[String]) -> R
     let living = sessions::table
         .filter(sessions::license_id.eq_any(license_ids))
         .filter(sessions::status.eq_any(["live", "parked"]))
+        .filter(sessions::away_since_us.is_null().or(sessions::resume_hash.is_not_null()))
         .group_by(sessions::license_id)
         .select((sessions::license_id, diesel::dsl::count_star()));
     Ok(living.load(connection)?)
 }
 
-/// The license's sessions without a client, longest away first.
+/// The license's sessions whose client may come back, longest away first.
 ///
 /// # Errors
 /// The store's.
@@ -133,6 +229,7 @@ pub fn longest_away(connection: &mut AnyConnection, license_id: &str, most: i64)
         .filter(sessions::license_id.eq(license_id))
         .filter(sessions::status.eq_any(["live", "parked"]))
         .filter(sessions::away_since_us.is_not_null())
+        .filter(sessions::resume_hash.is_not_null())
         .order((sessions::away_since_us, sessions::id))
         .limit(most);
     Ok(away.select(SessionRow::as_select()).load(connection)?)

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod licenses;
 pub mod migrate;
 pub mod page;
+pub mod residence;
 pub mod schema;
 pub mod spool;
 pub mod tickets;

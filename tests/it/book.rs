@@ -1,34 +1,43 @@
-//! Whatever sessions ask, and whichever transactions fail: nothing is booked twice or lost, and a budget is
-//! never passed by more than one frame.
+//! Whatever sessions ask, whichever transactions fail, and whichever instance has them: nothing is booked twice or
+//! lost, and a budget is never passed by more than one frame.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
 use livetranslate::clock;
-use livetranslate::quota::batch::Opening;
-use livetranslate::quota::book::{Book, STORE_PATIENCE};
-use livetranslate::quota::instance::Instance;
-use livetranslate::quota::tally::Tally;
+use livetranslate::error::Error;
+use livetranslate::quota::batch::{Batch, Opening, Outcome};
+use livetranslate::quota::book::{Answer, Book, STORE_PATIENCE};
+use livetranslate::quota::tally::{Ack, Tally};
 use livetranslate::quota::{healing, ledger};
 use livetranslate::store::connection::{Location, Store};
-use livetranslate::store::schema::{budgets, sessions, usage_events};
-use livetranslate::store::{instances, migrate};
+use livetranslate::store::instances;
 use proptest::prelude::*;
+
+use crate::support::ledger::{
+    execute, hash, instance, recorded, resumable, sessions_stored, store_with, used_and_reserved,
+};
 
 const FRAME: u64 = 1_600;
 const LIMIT: i64 = 160_000;
 
 #[derive(Debug, Clone)]
 enum Act {
-    Open,
+    Open(usize),
     /// Session number so forwards frames until its lease ends, so many at most; then asks.
     Speak(usize, u64),
     GiveBack(usize),
+    /// Everything that a session has said is done.
+    Finish(usize),
     Close(usize),
-    Write(Luck),
-    Tick,
+    /// An instance's next step: make a batch, write it, hear of it.
+    Step(usize, Luck),
+    Tick(usize),
+    /// A session's client goes to another instance, or comes back to the same.
+    Move(usize, usize),
+    /// An instance dies, another one heals what it has left behind, and it starts again.
+    Crash(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,196 +52,290 @@ enum Luck {
 fn act() -> impl Strategy<Value = Act> {
     let luck = prop_oneof![8 => Just(Luck::Good), 1 => Just(Luck::Lost), 1 => Just(Luck::Unknown)];
     prop_oneof![
-        2 => Just(Act::Open),
-        8 => (0_usize..8, 1_u64..40).prop_map(|(who, frames)| Act::Speak(who, frames)),
+        3 => (0_usize..2).prop_map(Act::Open),
+        10 => (0_usize..8, 1_u64..40).prop_map(|(who, frames)| Act::Speak(who, frames)),
         1 => (0_usize..8).prop_map(Act::GiveBack),
+        2 => (0_usize..8).prop_map(Act::Finish),
         1 => (0_usize..8).prop_map(Act::Close),
-        10 => luck.prop_map(Act::Write),
-        3 => Just(Act::Tick),
+        24 => (0_usize..2, luck).prop_map(|(side, luck)| Act::Step(side, luck)),
+        3 => (0_usize..2).prop_map(Act::Tick),
+        3 => (0_usize..8, 0_usize..2).prop_map(|(who, side)| Act::Move(who, side)),
+        1 => (0_usize..2).prop_map(Act::Crash),
     ]
 }
 
-fn instance(id: &str) -> Instance {
-    Instance { id: id.into(), resume_window: jiff::SignedDuration::from_secs(120), grace_seconds: 300 }
+/// One instance: its book, and the batch that is on its way.
+struct Side {
+    name: String,
+    book: Book,
+    tick: bool,
+    flight: Option<Flight>,
 }
 
-/// One instance's book over a real store, with sessions that behave as links do.
+struct Flight {
+    batch: Batch,
+    tallies: HashMap<String, Arc<Tally>>,
+    answer: Option<Result<Outcome, Error>>,
+}
+
+/// A session as its client sees it.
+struct Client {
+    session_id: String,
+    /// The instance that it is connected to; `None` while it looks for one.
+    home: Option<usize>,
+    tally: Arc<Tally>,
+    waits: bool,
+    /// The highest ack that it has heard.
+    acked: Ack,
+}
+
+/// Two instances over one store, with sessions that behave as links do.
 struct World {
     store: Store,
-    book: Book,
+    sides: [Side; 2],
     now: Instant,
-    tick: bool,
-    tallies: HashMap<String, Arc<Tally>>,
-    /// Sessions in order; true while one waits for an answer.
-    sessions: Vec<(String, bool)>,
-    opened: usize,
+    clients: Vec<Client>,
+    opening: HashMap<String, Arc<Tally>>,
+    names: usize,
     refused: bool,
-    forwarded: u64,
+    /// What clients that said goodbye had forwarded.
+    finished: u64,
 }
 
 impl World {
     fn new(store: Store) -> Self {
-        Self {
-            store,
-            book: Book::default(),
-            now: Instant::now(),
-            tick: false,
-            tallies: HashMap::new(),
-            sessions: Vec::new(),
-            opened: 0,
-            refused: false,
-            forwarded: 0,
+        let side = |name: &str| Side { name: name.into(), book: Book::default(), tick: false, flight: None };
+        let sides = [side("a"), side("b")];
+        for side in &sides {
+            store.run_blocking(|connection| instances::see(connection, &side.name, 1)).unwrap();
         }
+        let (clients, opening) = (Vec::new(), HashMap::new());
+        Self { store, sides, now: Instant::now(), clients, opening, names: 0, refused: false, finished: 0 }
     }
 
-    fn open(&mut self) {
-        self.opened += 1;
-        let session_id = format!("s{}", self.opened);
-        let tally = Arc::new(Tally::default());
-        let opening = Opening {
-            session_id: session_id.clone(),
-            license_id: "lic".into(),
-            key_id: None,
-            model: "m".into(),
-            started_at: clock::now(),
-            max_sessions: None,
-            resume_hash: None,
-        };
-        self.book.open(opening, tally.clone());
-        self.tallies.insert(session_id, tally);
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("s{}", self.names)
+    }
+
+    fn open(&mut self, side: usize) {
+        let (session_id, tally) = (self.name(), Arc::new(Tally::default()));
+        self.sides[side].book.open(resumable(&session_id), tally.clone());
+        self.opening.insert(session_id, tally);
+    }
+
+    /// A client that is connected and waits for nothing.
+    fn free(&mut self, who: usize) -> Option<&mut Client> {
+        let count = self.clients.len();
+        let client = self.clients.get_mut(who % count.max(1))?;
+        (client.home.is_some() && !client.waits && !client.tally.lost()).then_some(client)
+    }
+
+    fn demand(&mut self, who: usize, need: u64) {
+        let count = self.clients.len();
+        let client = &mut self.clients[who % count];
+        client.waits = true;
+        assert!(self.sides[client.home.unwrap()].book.demand(&client.session_id, need, self.now));
     }
 
     fn speak(&mut self, who: usize, frames: u64) {
-        let count = self.sessions.len();
-        let Some((session_id, waits)) = self.sessions.get_mut(who % count.max(1)) else { return };
-        if *waits {
-            return;
-        }
-        let tally = &self.tallies[session_id];
         for _ in 0..frames {
-            if tally.granted() < tally.forwarded() + FRAME {
-                assert!(self.book.demand(session_id, FRAME, self.now));
-                *waits = true;
-                return;
+            let Some(client) = self.free(who) else { return };
+            if client.tally.granted() < client.tally.forwarded() + FRAME {
+                return self.demand(who, FRAME);
             }
-            tally.forward(FRAME);
-            self.forwarded += FRAME;
+            client.tally.forward(FRAME);
         }
     }
 
     fn give_back(&mut self, who: usize) {
-        let count = self.sessions.len();
-        let Some((session_id, waits)) = self.sessions.get_mut(who % count.max(1)) else { return };
-        if !*waits {
-            assert!(self.book.demand(session_id, 0, self.now));
-            *waits = true;
+        if self.free(who).is_some() {
+            self.demand(who, 0);
+        }
+    }
+
+    fn finish(&mut self, who: usize) {
+        if let Some(client) = self.free(who) {
+            let metered = client.tally.forwarded();
+            client.tally.finish_through(Ack { samples: metered * 3 / 2, metered });
         }
     }
 
     fn close(&mut self, who: usize) {
-        if !self.sessions.is_empty() {
-            let (session_id, _) = self.sessions.remove(who % self.sessions.len());
-            assert!(self.book.close(&session_id, "done"));
+        if self.free(who).is_some() {
+            let client = self.clients.remove(who % self.clients.len());
+            assert!(self.sides[client.home.unwrap()].book.close(&client.session_id, "done"));
+            self.finished += client.tally.forwarded();
         }
     }
 
-    fn write(&mut self, luck: Luck) {
-        let (batch, tallies) = self.book.prepare(self.now, std::mem::take(&mut self.tick));
-        if batch.is_empty() {
+    /// The client's connection breaks; whoever had it has it still, and doesn't know.
+    fn r#move(&mut self, who: usize, side: usize) {
+        let count = self.clients.len();
+        let Some(client) = self.clients.get_mut(who % count.max(1)) else { return };
+        (client.home, client.waits) = (None, false);
+        self.sides[side].book.resume(hash(&client.session_id));
+    }
+
+    fn crash(&mut self, side: usize) {
+        let name = format!("{}+", self.sides[side].name);
+        let dead = std::mem::replace(
+            &mut self.sides[side],
+            Side { name: name.clone(), book: Book::default(), tick: false, flight: None },
+        );
+        self.opening.retain(|_, tally| Arc::strong_count(tally) > 1);
+        for client in self.clients.iter_mut().filter(|client| client.home == Some(side)) {
+            (client.home, client.waits) = (None, false);
+        }
+        let heal = |connection: &mut _| {
+            instances::see(connection, &name, 1)?;
+            healing::heal(connection, &[(dead.name, 1)], &instance("healer"), clock::now())
+        };
+        self.store.run_blocking(heal).unwrap();
+    }
+
+    fn step(&mut self, side: usize, luck: Luck) {
+        let place = &mut self.sides[side];
+        let Some(flight) = &mut place.flight else {
+            let (batch, tallies) = place.book.prepare(self.now, std::mem::take(&mut place.tick));
+            place.flight = (!batch.is_empty()).then_some(Flight { batch, tallies, answer: None });
+            return;
+        };
+        if flight.answer.is_none() {
+            let write = |batch: &Batch| {
+                let write = |connection: &mut _| ledger::write(connection, batch, &instance(&place.name), clock::now());
+                self.store.run_blocking(write).unwrap()
+            };
+            let failure = Error::storage("made up");
+            flight.answer = Some(match luck {
+                Luck::Good => Ok(write(&flight.batch)),
+                Luck::Lost => Err(failure),
+                Luck::Unknown => {
+                    write(&flight.batch);
+                    Err(failure)
+                }
+            });
             return;
         }
-        let write =
-            || self.store.run_blocking(|connection| ledger::write(connection, &batch, &instance("i"), clock::now()));
-        let failure = livetranslate::error::Error::storage("made up");
-        let answers = match luck {
-            Luck::Good => self.book.enter(&batch, write().unwrap(), tallies, self.now),
-            Luck::Lost => self.book.fail(&batch, &failure, self.now),
-            Luck::Unknown => {
-                write().unwrap();
-                self.book.fail(&batch, &failure, self.now)
-            }
-        };
+        let flight = place.flight.take().unwrap();
+        let answers = self.enter(side, flight);
         for (session_id, answer) in answers {
-            if let Some(place) = self.sessions.iter().position(|(id, _)| *id == session_id) {
-                self.sessions[place].1 = false;
-                self.refused |= answer.is_err();
-            } else if answer.is_ok() && batch.openings.iter().any(|opening| opening.session_id == session_id) {
-                self.sessions.push((session_id, false));
+            self.refused |= answer.is_err();
+            let client = self.clients.iter_mut().find(|client| client.session_id == session_id);
+            if let Some(client) = client.filter(|client| client.home == Some(side)) {
+                client.waits = false;
             }
         }
+        for client in self.clients.iter_mut().filter(|client| client.home == Some(side)) {
+            client.acked = client.tally.acknowledged();
+        }
+    }
+
+    fn enter(&mut self, side: usize, flight: Flight) -> Vec<Answer> {
+        let (book, batch) = (&mut self.sides[side].book, flight.batch);
+        let mut outcome = match flight.answer.unwrap() {
+            Ok(outcome) => outcome,
+            Err(error) => return book.fail(&batch, &error, self.now),
+        };
+        let resumptions = std::mem::take(&mut outcome.resumptions);
+        let mut answers = book.enter(&batch, outcome, flight.tallies, self.now);
+        for (resume_hash, resumed) in batch.resumptions.iter().zip(resumptions) {
+            let place = self.clients.iter().position(|client| hash(&client.session_id) == *resume_hash);
+            let Ok(restored) = resumed else { continue };
+            let (tally, before) = book.take_over(&restored, self.now);
+            answers.extend(before);
+            assert_eq!(tally.forwarded(), restored.booked.samples);
+            let Some(client) = place.map(|place| &mut self.clients[place]) else { continue };
+            assert!(restored.ack.metered >= client.acked.metered, "an ack is kept");
+            assert!(restored.ack.metered <= restored.booked.samples, "what is acknowledged is booked");
+            (client.home, client.waits, client.tally) = (Some(side), false, tally);
+        }
+        for (session_id, answer) in &answers {
+            let opened = batch.openings.iter().any(|opening| opening.session_id == *session_id);
+            if let Some(tally) = self.opening.remove(session_id).filter(|_| opened && answer.is_ok()) {
+                let (session_id, home) = (session_id.clone(), Some(side));
+                self.clients.push(Client { session_id, home, tally, waits: false, acked: Ack::default() });
+            }
+        }
+        answers
+    }
+
+    /// A whole transaction.
+    fn write(&mut self, side: usize, luck: Luck) {
+        if self.sides[side].flight.is_none() {
+            self.step(side, luck);
+        }
+        while self.sides[side].flight.is_some() {
+            self.step(side, luck);
+        }
+    }
+
+    /// Samples that were forwarded for clients that are connected, and for those that said goodbye.
+    fn forwarded(&self) -> u64 {
+        let live = self.clients.iter().filter(|client| client.home.is_some() && !client.tally.lost());
+        self.finished + live.map(|client| client.tally.forwarded()).sum::<u64>()
     }
 
     fn settle(&mut self) {
         for _ in 0..4 {
-            self.write(Luck::Good);
+            (0..2).for_each(|side| self.write(side, Luck::Good));
         }
-        while !self.sessions.is_empty() {
-            self.close(0);
-        }
+        let home: Vec<(String, u64)> = self
+            .clients
+            .iter()
+            .filter(|client| client.home.is_some() && !client.tally.lost())
+            .map(|client| (client.session_id.clone(), client.tally.forwarded()))
+            .collect();
         for _ in 0..4 {
-            self.write(Luck::Good);
+            for side in 0..2 {
+                self.sides[side].book.close_all("done");
+                self.write(side, Luck::Good);
+            }
         }
-        assert_eq!(self.book.open_accounts(), 0);
-    }
-
-    fn sum(&self, what: impl FnOnce(&mut livetranslate::store::backend::AnyConnection) -> i64) -> i64 {
-        self.store.run_blocking(|connection| Ok(what(connection))).unwrap()
+        assert!(self.sides.iter().all(|side| side.book.open_accounts() == 0));
+        let stored = sessions_stored(&self.store);
+        for (session_id, forwarded) in home {
+            let booked = stored.iter().find(|(id, ..)| *id == session_id).map(|(_, _, booked, _)| *booked);
+            assert_eq!(booked, Some(forwarded as i64), "{session_id} is booked as it was forwarded");
+        }
+        assert!(stored.iter().all(|(_, status, booked, acked)| status != "live" && acked <= booked), "{stored:?}");
+        let booked: i64 = stored.iter().map(|(_, _, booked, _)| booked).sum();
+        assert!(booked < LIMIT + FRAME as i64, "the budget was passed by more than a frame");
+        assert_eq!(used_and_reserved(&self.store), (booked, 0), "the budget has what the sessions have");
+        assert_eq!(recorded(&self.store), booked, "each sample is recorded once");
     }
 }
 
 fn fresh_store(folder: &std::path::Path) -> Store {
-    let store = Store::open(Location::Sqlite(folder.join("book.db"))).unwrap();
-    store.run_blocking(migrate::run).unwrap();
-    store
-        .run_blocking(|connection| {
-            for statement in [
-                "INSERT INTO licenses (id, token_id, status, scopes, models, allowed_ips, limits, metadata, \
-                 created_at_us, updated_at_us) VALUES ('lic', 't', 'active', '[]', '[]', '[]', '{}', '{}', 0, 0)"
-                    .to_owned(),
-                format!(
-                    "INSERT INTO budgets (id, license_id, unit, window_span, window_mode, tz, limit_units, \
-                     period_start_us) VALUES ('b', 'lic', 'audio_seconds', 'lifetime', 'fixed', 'UTC', {LIMIT}, 0)"
-                ),
-            ] {
-                diesel::sql_query(statement).execute(connection).unwrap();
-            }
-            Ok(())
-        })
-        .unwrap();
-    store
+    store_with(Location::Sqlite(folder.join("book.db")), LIMIT)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn usage_is_exact(acts in prop::collection::vec(act(), 20..160)) {
+    fn usage_is_exact(acts in prop::collection::vec(act(), 40..240)) {
         let folder = tempfile::tempdir().unwrap();
         let mut world = World::new(fresh_store(folder.path()));
         for act in acts {
             world.now += Duration::from_millis(300);
             match act {
-                Act::Open => world.open(),
+                Act::Open(side) => world.open(side),
                 Act::Speak(who, frames) => world.speak(who, frames),
                 Act::GiveBack(who) => world.give_back(who),
+                Act::Finish(who) => world.finish(who),
                 Act::Close(who) => world.close(who),
-                Act::Write(luck) => world.write(luck),
-                Act::Tick => {
-                    world.tick = true;
-                    world.write(Luck::Good);
+                Act::Step(side, luck) => world.step(side, luck),
+                Act::Tick(side) => {
+                    world.sides[side].tick = true;
+                    world.write(side, Luck::Good);
                 }
+                Act::Move(who, side) => world.r#move(who, side),
+                Act::Crash(side) => world.crash(side),
             }
-            prop_assert!(world.forwarded < LIMIT as u64 + FRAME, "the budget was passed by more than a frame");
+            prop_assert!(world.forwarded() < LIMIT as u64 + FRAME, "the budget was passed by more than a frame");
         }
         world.settle();
-        let forwarded = world.forwarded as i64;
-        let sum = "the books must agree with what was forwarded";
-        prop_assert_eq!(world.sum(|c| budgets::table.select(budgets::used_units).first(c).unwrap()), forwarded, "{}", sum);
-        prop_assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
-        let events: Vec<i64> = world.store.run_blocking(|c| Ok(usage_events::table.select(usage_events::samples).load(c)?)).unwrap();
-        prop_assert_eq!(events.iter().sum::<i64>(), forwarded, "{}", sum);
-        let live = world.sum(|c| sessions::table.filter(sessions::status.eq("live")).count().get_result(c).unwrap());
-        prop_assert_eq!(live, 0);
     }
 }
 
@@ -240,80 +343,73 @@ proptest! {
 fn a_crash_gives_its_leases_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::new(fresh_store(folder.path()));
-    world.open();
-    world.open();
-    world.write(Luck::Good);
+    world.open(0);
+    world.open(0);
+    world.write(0, Luck::Good);
     for who in 0..2 {
         world.speak(who, 1);
     }
-    world.write(Luck::Good);
+    world.write(0, Luck::Good);
     for who in 0..2 {
         world.speak(who, 3);
     }
-    world.tick = true;
-    world.write(Luck::Good);
+    world.sides[0].tick = true;
+    world.write(0, Luck::Good);
     let heal = |gone: &[(String, i64)]| {
-        world.store.run_blocking(|connection| healing::heal(connection, gone, &instance("j"), clock::now())).unwrap()
+        world.store.run_blocking(|connection| healing::heal(connection, gone, &instance("b"), clock::now())).unwrap()
     };
-    world.store.run_blocking(|connection| instances::see(connection, "i", 7)).unwrap();
-    assert_eq!(heal(&[("i".into(), 6)]), 0, "an instance that was seen since is left alone");
-    assert!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()) > 0);
-    assert_eq!(heal(&[("i".into(), 7)]), 2);
+    let dead = |seen_at_us| vec![("a".to_owned(), seen_at_us)];
+    assert_eq!(heal(&dead(0)), 0, "an instance that was seen since is left alone");
+    assert!(used_and_reserved(&world.store).1 > 0);
+    assert_eq!(heal(&dead(1)), 2);
     assert_eq!(heal(&[]), 0);
-    assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
-    let used = world.sum(|c| budgets::table.select(budgets::used_units).first(c).unwrap());
-    assert_eq!(used, world.forwarded as i64);
-    let recorded: Vec<i64> =
-        world.store.run_blocking(|c| Ok(usage_events::table.select(usage_events::samples).load(c)?)).unwrap();
-    assert_eq!(recorded.iter().sum::<i64>(), used);
+    let used = world.forwarded() as i64;
+    assert_eq!(used_and_reserved(&world.store), (used, 0));
+    assert_eq!(recorded(&world.store), used);
+    assert!(sessions_stored(&world.store).iter().all(|(_, status, ..)| status == "parked"));
 }
 
 #[test]
 fn one_session_may_use_a_budget_to_its_last_frame() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::new(fresh_store(folder.path()));
-    world.open();
-    world.write(Luck::Good);
+    world.open(0);
+    world.write(0, Luck::Good);
     while !world.refused {
         world.speak(0, 1_000);
-        world.write(Luck::Good);
+        world.write(0, Luck::Good);
     }
-    assert_eq!(world.forwarded, LIMIT as u64);
+    assert_eq!(world.forwarded(), LIMIT as u64);
 }
 
 #[test]
 fn a_store_that_hangs_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::new(fresh_store(folder.path()));
-    world.open();
-    world.write(Luck::Good);
+    world.open(0);
+    world.write(0, Luck::Good);
     world.speak(0, 1);
-    let (batch, tallies) = world.book.prepare(world.now, false);
-    let hangs = livetranslate::error::Error::storage("it hangs");
-    assert!(world.book.tired(&hangs, STORE_PATIENCE, world.now + Duration::from_secs(9)).is_empty());
-    let answers = world.book.tired(&hangs, STORE_PATIENCE, world.now + Duration::from_secs(10));
+    let book = &mut world.sides[0].book;
+    let (batch, tallies) = book.prepare(world.now, false);
+    let hangs = Error::storage("it hangs");
+    assert!(book.tired(&hangs, STORE_PATIENCE, world.now + Duration::from_secs(9)).is_empty());
+    let answers = book.tired(&hangs, STORE_PATIENCE, world.now + Duration::from_secs(10));
     assert!(matches!(answers.as_slice(), [(session_id, Err(_))] if session_id == "s1"), "{answers:?}");
-    let outcome =
-        world.store.run_blocking(|connection| ledger::write(connection, &batch, &instance("i"), clock::now()));
-    assert!(world.book.enter(&batch, outcome.unwrap(), tallies, world.now).is_empty(), "answered once");
+    let write = |connection: &mut _| ledger::write(connection, &batch, &instance("a"), clock::now());
+    let outcome = world.store.run_blocking(write);
+    assert!(book.enter(&batch, outcome.unwrap(), tallies, world.now).is_empty(), "answered once");
     world.settle();
-    assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
 }
 
 #[test]
 fn who_was_suspended_since_he_was_let_in_gets_no_account() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::new(fresh_store(folder.path()));
-    world.open();
-    world
-        .store
-        .run_blocking(|connection| {
-            Ok(diesel::sql_query("UPDATE licenses SET status = 'suspended'").execute(connection)?)
-        })
-        .unwrap();
-    world.write(Luck::Good);
-    assert!(world.sessions.is_empty());
-    assert_eq!(world.book.open_accounts(), 0);
+    world.open(0);
+    execute(&world.store, "UPDATE licenses SET status = 'suspended'");
+    world.write(0, Luck::Good);
+    assert!(world.clients.is_empty());
+    assert_eq!(world.sides[0].book.open_accounts(), 0);
 }
 
 #[test]
@@ -321,17 +417,8 @@ fn an_account_is_settled_though_nobody_waits_for_it() {
     actix_web::rt::System::new().block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let metrics = livetranslate::metrics::Metrics::new("test").unwrap();
-        let quota = livetranslate::quota::keeper::Quota::start(fresh_store(folder.path()), instance("i"), metrics);
-        let opening = Opening {
-            session_id: "s1".into(),
-            license_id: "lic".into(),
-            key_id: None,
-            model: "m".into(),
-            started_at: clock::now(),
-            max_sessions: None,
-            resume_hash: None,
-        };
-        let lease = quota.open(opening).await.unwrap();
+        let quota = livetranslate::quota::keeper::Quota::start(fresh_store(folder.path()), instance("a"), metrics);
+        let lease = quota.open(Opening { resume_hash: None, ..resumable("s1") }).await.unwrap();
         drop(lease.settle("gone"));
         for _ in 0..500 {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -9,6 +9,7 @@ use crate::config::settings::Keys;
 use crate::error::Error;
 use crate::license::{License, Status};
 use crate::store::accounting;
+use crate::store::announcements;
 use crate::store::backend::AnyConnection;
 use crate::store::budgets::{self, Budget};
 use crate::store::licenses::{self, Change};
@@ -101,7 +102,8 @@ pub fn set_status(
     trail.leave(connection, action, &license.id, &Value::Object(serde_json::Map::new()))
 }
 
-/// Runs `work` on the license as it stands, with nobody else changing it, and returns it as it is then.
+/// Runs `work` on the license as it stands, with nobody else changing it, and returns it as it is then. Every
+/// instance is told to look after its sessions.
 ///
 /// # Errors
 /// `NotFound`, and what `work` returns.
@@ -114,6 +116,7 @@ pub fn locked(
         accounting::lock_ledger(connection)?;
         let (license, _) = load(connection, id)?;
         work(connection, &license)?;
+        announcements::announce(connection)?;
         load(connection, id)
     })
 }

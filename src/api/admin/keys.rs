@@ -22,6 +22,7 @@ use crate::gateway::Gateway;
 use crate::ids;
 use crate::license::{self, ApiKey, KeyStatus, License, Status};
 use crate::store::accounting;
+use crate::store::announcements;
 use crate::store::backend::AnyConnection;
 use crate::store::budgets::{self, Budget};
 use crate::store::keys::{self, Change, Filter};
@@ -237,7 +238,8 @@ pub fn load(connection: &mut AnyConnection, id_or_key: &str) -> Result<Loaded, E
     Ok((key, license, budgets))
 }
 
-/// Runs `work` on the key as it stands, with nobody else changing it, and returns it as it is then.
+/// Runs `work` on the key as it stands, with nobody else changing it, and returns it as it is then. Every instance
+/// is told to look after its sessions.
 ///
 /// # Errors
 /// `NotFound`, and what `work` returns.
@@ -250,6 +252,7 @@ pub fn locked(
         accounting::lock_ledger(connection)?;
         let loaded = load(connection, id_or_key)?;
         work(connection, &loaded)?;
+        announcements::announce(connection)?;
         load(connection, &loaded.0.id)
     })
 }

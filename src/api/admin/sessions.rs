@@ -1,6 +1,4 @@
-//! `/admin/sessions`: who is live on this instance, and an end to it.
-
-use std::collections::HashMap;
+//! `/admin/sessions`: who is live, on whichever instance, and an end to it.
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -16,8 +14,9 @@ use crate::api::shown;
 use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::session::roster::SessionView;
-use crate::store::continuity::{self, SessionRow};
+use crate::store::backend::AnyConnection;
+use crate::store::continuity::{self, Filter, SessionRow};
+use crate::store::{accounting, announcements};
 use crate::wire::admin::PageView;
 
 #[derive(Serialize)]
@@ -26,7 +25,9 @@ struct View {
     license_id: String,
     key_id: Option<String>,
     model: String,
+    instance_id: String,
     started_at: Timestamp,
+    away_since: Option<Timestamp>,
     audio_seconds: f64,
     input_tokens: i64,
     output_tokens: i64,
@@ -42,61 +43,62 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
     if query.status.as_deref().is_some_and(|status| status != "live") {
         return Err(Error::field("status", "every session listed here is live").into());
     }
-    let place = |view: &SessionView| (view.started_at.as_microsecond(), view.id.clone());
-    let mut views = gateway.roster.sessions().await;
-    views.retain(|view| query.license_id.as_ref().is_none_or(|id| view.license_id == *id));
-    views.retain(|view| query.q.as_ref().is_none_or(|text| says(view, text)));
-    views.sort_by_key(place);
-    if page.newest_first {
-        views.reverse();
-    }
-    if let Some(after) = &page.after {
-        views.retain(|view| if page.newest_first { place(view) < *after } else { place(view) > *after });
-    }
-    views.truncate(usize::try_from(page.limit + 1).unwrap_or(usize::MAX));
-    let ids: Vec<String> = views.iter().map(|view| view.id.clone()).collect();
-    let rows = gateway.store.run(move |connection| continuity::find_all(connection, &ids)).await?;
-    let booked: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let answer: PageView<View> = paging::answer(views, &page, place, |view| {
-        let row = booked.get(view.id.as_str());
-        View {
-            audio_seconds: row.map_or(0.0, |row| shown::seconds(row.booked_samples)),
-            input_tokens: row.map_or(0, |row| row.booked_input_tokens),
-            output_tokens: row.map_or(0, |row| row.booked_output_tokens),
-            id: view.id,
-            license_id: view.license_id,
-            key_id: view.key_id,
-            model: view.model,
-            started_at: view.started_at,
-        }
+    let answer = gateway.store.run(move |connection| {
+        let filter = Filter { text: query.q, license_id: query.license_id };
+        let rows = continuity::list(connection, &filter, &page)?;
+        let place = |row: &SessionRow| (row.started_at_us, row.id.clone());
+        Ok::<PageView<View>, Error>(paging::answer(rows, &page, place, view))
     });
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(HttpResponse::Ok().json(answer.await?))
 }
 
-fn says(view: &SessionView, text: &str) -> bool {
-    [view.id.as_str(), &view.license_id, &view.model, view.key_id.as_deref().unwrap_or_default()]
-        .iter()
-        .any(|field| field.contains(text))
+fn view(row: SessionRow) -> View {
+    View {
+        id: row.id,
+        license_id: row.license_id,
+        key_id: row.key_id,
+        model: row.model,
+        instance_id: row.instance_id,
+        started_at: clock::at(row.started_at_us),
+        away_since: row.away_since_us.map(clock::at),
+        audio_seconds: shown::seconds(row.booked_samples),
+        input_tokens: row.booked_input_tokens,
+        output_tokens: row.booked_output_tokens,
+    }
 }
 
-/// `DELETE /admin/sessions/{id}`; of a session that has ended it answers the same.
+/// `DELETE /admin/sessions/{id}`: the instance that has it ends it; one that waits to be resumed can't be any more.
+/// Of a session that has ended it answers the same.
 ///
 /// # Errors
-/// `NotFound` for a session that never was, or is not on this instance.
+/// `NotFound` for a session that never was.
 pub async fn end(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let id = id.into_inner();
-    let live = gateway.roster.end_session(&id).await;
     let subject = id.clone();
     let known = gateway.store.run(move |connection| {
-        if live {
-            trail.leave(connection, "session.end", &subject, &json!({}))?;
-            return Ok(true);
-        }
-        Ok(continuity::find_all(connection, &[subject])?.iter().any(|row| row.status != "live"))
+        accounting::transaction(connection, |connection| {
+            accounting::lock_ledger(connection)?;
+            end_stored(connection, &subject, &trail)
+        })
     });
-    if !known.await? {
+    let known = known.await?;
+    // Here it need not wait for the announcement.
+    if !gateway.roster.end_session(&id).await && !known {
         return Err(Error::NotFound("this session".to_owned()).into());
     }
-    Ok(HttpResponse::Ok().json(json!({ "id": id, "ended": true })))
+    Ok(HttpResponse::Ok().json(json!({ "id": id.as_str(), "ended": true })))
+}
+
+/// False for a session that never was.
+fn end_stored(connection: &mut AnyConnection, id: &str, trail: &Trail) -> Result<bool, Error> {
+    let reason = Error::SessionEnded.row().code;
+    let wanted = continuity::want_end(connection, id, reason)?;
+    if wanted {
+        announcements::announce(connection)?;
+    }
+    if wanted || continuity::end_parked(connection, &[id.to_owned()], reason)? > 0 {
+        trail.leave(connection, "session.end", id, &json!({}))?;
+        return Ok(true);
+    }
+    Ok(!continuity::find_all(connection, &[id.to_owned()])?.is_empty())
 }

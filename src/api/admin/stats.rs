@@ -14,7 +14,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::store::usage_report::{self, Question};
-use crate::store::{keys, licenses};
+use crate::store::{continuity, keys, licenses};
 
 /// Licenses and keys by status, live sessions, and what was used in the last 24 hours.
 ///
@@ -28,14 +28,14 @@ pub async fn show(_: Operator, gateway: Data<Gateway>) -> Result<HttpResponse, R
     let stored = gateway.store.run(move |connection| {
         let licenses: BTreeMap<String, i64> = licenses::count_by_status(connection)?.into_iter().collect();
         let keys: BTreeMap<String, i64> = keys::count_by_status(connection)?.into_iter().collect();
-        Ok((licenses, keys, usage_report::sums(connection, &question, now_us)?))
+        Ok((licenses, keys, continuity::count_live(connection)?, usage_report::sums(connection, &question, now_us)?))
     });
-    let (licenses, keys, sums) = stored.await?;
+    let (licenses, keys, live, sums) = stored.await?;
     let total = |part: fn(&usage_report::Sum) -> i64| sums.iter().map(part).sum::<i64>();
     Ok(HttpResponse::Ok().json(json!({
         "licenses": licenses,
         "keys": keys,
-        "sessions_live": gateway.roster.sessions().await.len(),
+        "sessions_live": live,
         "last_24_hours": {
             "audio_seconds": shown::seconds(total(|sum| sum.samples)),
             "input_tokens": total(|sum| sum.input_tokens),

@@ -1,5 +1,7 @@
 //! The real gateway on a free port, with a store of its own and the simulator behind it.
 
+use std::rc::Rc;
+
 use livetranslate::app::{self, Running};
 use livetranslate::config::Config;
 use livetranslate::config::settings::Secret;
@@ -29,9 +31,10 @@ pub(crate) enum Backend {
 /// A gateway, its simulator and its store.
 pub(crate) struct TestApp {
     running: Running,
-    simulator: Simulator,
+    simulator: Rc<Simulator>,
     folder: TempDir,
-    _database: Option<Database>,
+    url: String,
+    database: Option<Rc<Database>>,
 }
 
 /// Runs a test on SQLite, then on PostgreSQL.
@@ -69,32 +72,45 @@ impl TestApp {
     /// Starts everything; `adjust` changes settings first.
     pub(crate) async fn start(backend: Backend, adjust: impl Fn(&mut Config)) -> Self {
         let options = Options { api_key: Some(PROVIDER_KEY.to_owned()), record_frames: true, ..Options::default() };
-        let simulator = Simulator::start(options).await.unwrap();
+        let simulator = Rc::new(Simulator::start(options).await.unwrap());
+        let database = matches!(backend, Backend::Postgres).then(|| Rc::new(Database::fresh()));
         let folder = tempfile::tempdir().unwrap();
-        let database = matches!(backend, Backend::Postgres).then(Database::fresh);
         let url = match &database {
             Some(database) => database.url.clone(),
             None => folder.path().join("central.db").to_string_lossy().into_owned(),
         };
+        let running = Self::run(&simulator, &folder, &url, adjust).await;
+        Self { running, simulator, folder, url, database }
+    }
+
+    /// Another instance on the same store, with the same simulator behind it; stop it first.
+    pub(crate) async fn start_beside(&self, adjust: impl Fn(&mut Config)) -> Self {
+        let (folder, simulator) = (tempfile::tempdir().unwrap(), self.simulator.clone());
+        let running = Self::run(&simulator, &folder, &self.url, adjust).await;
+        Self { running, simulator, folder, url: self.url.clone(), database: self.database.clone() }
+    }
+
+    async fn run(simulator: &Simulator, folder: &TempDir, url: &str, adjust: impl Fn(&mut Config)) -> Running {
         let mut config = Config::defaults().unwrap();
         config.server.port = 0;
         config.server.workers = 1;
         config.server.drain_timeout_seconds = 8;
         config.store.url = Secret::new(url);
-        config.store.data_dir = folder.path().to_owned();
+        config.store.data_dir = folder.path().join("data");
         config.secrets.secret_key = Some(Secret::new("a-secret-key-for-tests-0123456789abcdef"));
         config.secrets.admin_key = Some(Secret::new(ADMIN_KEY));
         config.upstream.dashscope_api_key = Some(Secret::new(PROVIDER_KEY));
         config.upstream.dashscope_websocket_base_url = simulator.websocket_base();
         adjust(&mut config);
-        let running = app::start(config).await.unwrap();
-        Self { running, simulator, folder, _database: database }
+        app::start(config).await.unwrap()
     }
 
     /// Sends everyone home; every account must be settled.
     pub(crate) async fn stop(self) {
         assert!(self.running.stop().await, "some usage was not written");
-        self.simulator.stop().await;
+        if let Some(simulator) = Rc::into_inner(self.simulator) {
+            simulator.stop().await;
+        }
     }
 
     /// Waits until every session's usage is written.
@@ -133,6 +149,11 @@ impl TestApp {
     /// Whoever holds the admin key.
     pub(crate) fn operator(&self) -> Operator {
         Operator::new(self.url())
+    }
+
+    /// A customer of another instance, as this one's.
+    pub(crate) fn customer(&self, of_another: &Customer) -> Customer {
+        Customer::new(self.url(), &of_another.license_id, &of_another.token)
     }
 
     /// A customer with a license over so many seconds of audio.

@@ -1,6 +1,7 @@
 //! What the tests share: a whole gateway with its stores, and the people who use it.
 pub(crate) mod app;
 pub(crate) mod customer;
+pub(crate) mod ledger;
 pub(crate) mod operator;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
