@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::needless_pass_by_value, reason = "tests hand in closures as they are")]
 
+mod absence;
 mod admin;
 mod book;
 mod budget;
