@@ -18,7 +18,7 @@ use crate::store::instances;
 pub fn begin(connection: &mut AnyConnection, instance: &Instance, predecessor: Option<String>) -> Result<(), Error> {
     let now = clock::now();
     instances::see(connection, &instance.id, now.as_microsecond())?;
-    let ended: Vec<(String, i64)> = predecessor.map(|id| (id, i64::MAX)).into_iter().collect();
+    let ended: Vec<(String, i64)> = predecessor.map(|id| (id, healing::ENDED)).into_iter().collect();
     let mut healed = 0;
     loop {
         match healing::heal(connection, &ended, instance, now)? {

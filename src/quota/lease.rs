@@ -6,6 +6,7 @@ use actix::Recipient;
 use tokio::sync::oneshot;
 
 use super::ask::Ask;
+use super::standing::Remaining;
 use super::tally::{Ack, Presence, Tally};
 use crate::error::Error;
 
@@ -78,6 +79,13 @@ impl Lease {
     #[must_use]
     pub fn acknowledged(&self) -> Ack {
         self.tally.acknowledged()
+    }
+
+    /// What is left of the license's budgets, by unit: the tightest. A second or two old while audio flows; empty
+    /// where there is no limit, and before it is known.
+    #[must_use]
+    pub fn remaining(&self) -> Vec<Remaining> {
+        self.tally.remaining().to_vec()
     }
 
     /// The client left, or came back: written with the next transaction. A session whose client is away gives way

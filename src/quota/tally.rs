@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::standing::Remaining;
+
 /// A point of a resumable session up to which everything is done: heard, booked, its captions delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ack {
@@ -47,6 +49,8 @@ struct Progress {
     acknowledged: Ack,
     /// What the client has set and the store doesn't have.
     settings: Option<Arc<str>>,
+    /// What the license's budgets have left.
+    remaining: Arc<[Remaining]>,
 }
 
 impl Tally {
@@ -154,6 +158,17 @@ impl Tally {
     #[must_use]
     pub fn acknowledged(&self) -> Ack {
         self.progress().acknowledged
+    }
+
+    /// What is left of the license's budgets, by the last transaction.
+    #[must_use]
+    pub fn remaining(&self) -> Arc<[Remaining]> {
+        self.progress().remaining.clone()
+    }
+
+    /// A transaction told what is left of the license's budgets.
+    pub fn remain(&self, remaining: Arc<[Remaining]>) {
+        self.progress().remaining = remaining;
     }
 
     /// The client's settings changed; the keeper writes them.

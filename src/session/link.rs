@@ -264,6 +264,10 @@ impl UpstreamLink {
         if self.lease.as_ref().is_some_and(Lease::lost) {
             self.on(Event::Moved, ctx);
         }
+        if self.relay.resumable() {
+            let budgets = self.lease.as_ref().map(Lease::remaining).unwrap_or_default();
+            budgets.into_iter().for_each(|left| self.on(Event::Budget(left), ctx));
+        }
         let pressure = Pressure { downlink: self.client.downlink().stalled(), uplink: self.uplink.stalled() };
         self.on(Event::Tick(pressure), ctx);
         self.client.cut_if_stuck();

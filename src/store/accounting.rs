@@ -371,5 +371,6 @@ pub fn leased_now(connection: &mut AnyConnection, license_id: &str) -> Result<i6
         .filter(sessions::status.eq("live"))
         .select(sql::<diesel::sql_types::Nullable<BigInt>>("CAST(SUM(leased_samples - booked_samples) AS BIGINT)"))
         .first(connection)?;
-    Ok(held.unwrap_or(0))
+    let kept = super::cushions::of_licenses(connection, &[license_id.to_owned()])?;
+    Ok(held.unwrap_or(0) + kept.iter().map(|(_, units)| units).sum::<i64>())
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::support::app::{TestApp, on_sqlite};
 use crate::support::customer::{Customer, MODEL};
-use crate::support::proxy;
+use crate::support::scissors;
 
 const SPEECH: &[u8] = include_bytes!("../../static/samples/zh.wav");
 const SPEECH_SAMPLES: u64 = 115_490;
@@ -167,7 +167,7 @@ fn a_connection_that_is_cut_again_and_again_changes_neither_captions_nor_usage()
             let before = app.upstream_samples();
             // The head of the answer alone is some 200 bytes, the first events 2,000.
             let cuts = [1_000, 3_000, 30_000, 4_000, 60_000, 100_000];
-            let address = proxy::cutting(app.url().strip_prefix("http://").unwrap(), &cuts).await;
+            let address = scissors::cutting(app.url().strip_prefix("http://").unwrap(), &cuts).await;
             let through = Options { server: Server::parse(&address).unwrap(), ..options(app, &alice, model) };
             let outcome = translated(&through).await.unwrap();
             assert_eq!((outcome.ending.clone(), outcome.samples_missing), (Ending::Finished, 0), "{outcome:?}");

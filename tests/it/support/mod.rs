@@ -7,3 +7,4 @@ pub(crate) mod operator;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod schema;
+pub(crate) mod scissors;
