@@ -18,8 +18,10 @@ use tokio::sync::Notify;
 use crate::api::answer;
 use crate::api::health::Probe;
 use crate::api::routes::{self, Door};
+use crate::clock;
 use crate::config::Config;
 use crate::config::settings::Secret;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
@@ -27,14 +29,18 @@ use crate::metrics::Metrics;
 use crate::quota::heartbeat;
 use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
+use crate::quota::replay;
+use crate::quota::shelter::Shelter;
 use crate::session::roster::Roster;
 use crate::session::rounds::Rounds;
 use crate::session::socket::ClientSocket;
 use crate::signer::Signer;
 use crate::store::announcements::{self, Listener};
 use crate::store::connection::{Location, Store};
+use crate::store::disk::{self, Disk};
 use crate::store::migrate;
 use crate::store::residence::Residence;
+use crate::store::spool::Spool;
 use crate::upstream::dashscope::Dashscope;
 use crate::upstream::limiter::DialLimiter;
 
@@ -49,6 +55,7 @@ pub struct Running {
     servers: Vec<ServerHandle>,
     gateway: Gateway,
     presence: Presence,
+    disk_watch: JoinHandle<()>,
 }
 
 /// What makes this process one of the instances on a store, while it lives.
@@ -99,23 +106,31 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     // A second start in one process finds the provider installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let location = Location::parse(config.store.url.expose())?;
-    let instance = Instance { id: ids::instance(), resume_window: resume_window(&config) };
+    let instance = Instance {
+        id: ids::instance(),
+        resume_window: resume_window(&config),
+        grace_seconds: config.store.grace_seconds,
+    };
     let (starting, data_dir, place) = (instance.clone(), config.store.data_dir.clone(), location.clone());
-    let opened = actix_web::web::block(move || open_store(place, &data_dir, &starting)).await;
-    let (store, ledger, residence) = opened.map_err(Error::internal)??;
+    let open = move || open_store(&place, &data_dir, &starting);
+    let Opened { store, ledger, residence, spool } = actix_web::web::block(open).await.map_err(Error::internal)??;
+    let disk = Disk::new(config.store.data_dir.clone(), config.store.disk_margin_bytes);
+    let shelter = Shelter::new(spool, disk.clone());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
     let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
     let secret_key: &Secret = config.secrets.secret_key.as_ref().ok_or_else(missing)?;
     let signer = Signer::new(secret_key, config.secrets.secret_key_previous.as_ref())?;
     let gateway = Gateway {
         signer: Arc::new(signer),
-        quota: Quota::start(ledger.clone(), instance.clone(), metrics.clone()),
+        quota: Quota::start_sheltered(ledger.clone(), instance.clone(), metrics.clone(), shelter),
+        credentials: Credentials::default(),
         roster: Roster::start(config.max_sessions(), config.continuity_memory(), metrics.clone()),
         metrics,
         store,
         config: Arc::new(config),
         going_away: Arc::new(AtomicBool::new(false)),
     };
+    let disk_watch = actix_web::rt::spawn(watch_disk(disk));
     let presence = Presence::begin(&gateway, ledger, instance, (&location, residence))?;
     let settings = &gateway.config.server;
     let separate = settings.admin_listen.clone();
@@ -135,7 +150,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    Ok(Running { address, servers, gateway, presence })
+    Ok(Running { address, servers, gateway, presence, disk_watch })
 }
 
 fn resume_window(config: &Config) -> SignedDuration {
@@ -143,17 +158,23 @@ fn resume_window(config: &Config) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(config.realtime.resume_window_seconds).map_or(MOST, |set| set.min(MOST)))
 }
 
-/// The store, the keeper's own way into it (logins can't keep usage from being written), and DATA_DIR.
-fn open_store(
-    location: Location,
-    data_dir: &Path,
-    instance: &Instance,
-) -> Result<(Store, Store, Option<Residence>), Error> {
-    const KEEPERS: u32 = 3;
-    let store = Store::open(location.clone())?;
+/// The store, the keeper's own way into it (logins can't keep usage from being written), DATA_DIR and the spool.
+struct Opened {
+    store: Store,
+    ledger: Store,
+    residence: Option<Residence>,
+    spool: Option<Spool>,
+}
+
+fn open_store(location: &Location, data_dir: &Path, instance: &Instance) -> Result<Opened, Error> {
+    const KEEPERS: u32 = 5;
+    const KEEPERS_PATIENCE: Duration = Duration::from_secs(2);
+    let store = wait_for(location)?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
+    let spools = data_dir.join("spool");
+    replay_orphans(&store, &spools)?;
     let mut residence = Residence::claim(data_dir).unwrap_or_else(|error| {
         log::warn!("after a crash sessions are settled some seconds later: {}", error.cause().unwrap_or_default());
         None
@@ -163,7 +184,43 @@ fn open_store(
     if let Some(residence) = &mut residence {
         residence.enter(&instance.id)?;
     }
-    Ok((store, Store::open_with(location, KEEPERS)?, residence))
+    let shared = matches!(location, Location::Postgres(_));
+    let spool = if shared { Some(Spool::open(&spools, &instance.id)?) } else { None };
+    let ledger = Store::open_with(location.clone(), KEEPERS, KEEPERS_PATIENCE)?;
+    Ok(Opened { store, ledger, residence, spool })
+}
+
+/// What processes that have ended kept here while the store was away is booked first: their sessions are settled next.
+fn replay_orphans(store: &Store, folder: &Path) -> Result<(), Error> {
+    for mut orphan in Spool::orphans(folder)? {
+        let entries = orphan.entries()?;
+        let moved = store.run_blocking(|connection| replay::replay(connection, &entries, clock::now()))?;
+        if moved > 0 {
+            log::warn!("{moved} sessions' usage was kept here while the store was away; now it is booked");
+        }
+        orphan.remove();
+    }
+    Ok(())
+}
+
+/// A shared store may come later than its gateways: they wait for it.
+fn wait_for(location: &Location) -> Result<Store, Error> {
+    loop {
+        match Store::open(location.clone()) {
+            Err(error) if matches!(location, Location::Postgres(_)) => {
+                log::error!("waiting for the store: {}", error.cause().unwrap_or_default());
+            }
+            opened => return opened,
+        }
+    }
+}
+
+async fn watch_disk(disk: Disk) {
+    loop {
+        let looking = disk.clone();
+        let _looked = actix_web::web::block(move || looking.look()).await;
+        tokio::time::sleep(disk::LOOK_EVERY).await;
+    }
 }
 
 fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(SocketAddr, Server), Error> {
@@ -236,6 +293,7 @@ impl Running {
         while gateway.quota.open_accounts() > 0 && Instant::now() < last_call {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        self.disk_watch.abort();
         let unsettled = gateway.quota.open_accounts();
         if unsettled > 0 {
             log::error!("{unsettled} sessions' last usage could not be written");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::metrics::Metrics;
 use crate::quota::keeper::Quota;
 use crate::session::roster::Roster;
@@ -21,6 +22,8 @@ pub struct Gateway {
     pub signer: Arc<Signer>,
     /// Accounts and budgets.
     pub quota: Quota,
+    /// Whom the store has found good: who may come in while it is away.
+    pub credentials: Credentials,
     /// Who is live.
     pub roster: Roster,
     /// Figures for `/metrics`.

@@ -25,9 +25,9 @@
 //! | 7 | [`app`]: opens the store, starts the actors, binds, drains: the only file that knows everyone |
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
-//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` |
-//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `allot` and `window`, the transaction in `ledger` |
-//! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`logs`]: starts the log |
+//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
+//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances |
+//! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 //!
@@ -37,13 +37,13 @@
 //! | actor | owns | lives |
 //! | --- | --- | --- |
 //! | [`session::client::ClientSession`] | the customer's socket | as long as the socket. While its customer takes no data it is not polled, so it keeps no clock |
-//! | [`session::link::UpstreamLink`] | the provider's socket, the session's [`session::relay::Relay`], its clock, meter, seat and lease | until the session's usage is written: it outlives the customer's socket |
+//! | [`session::link::UpstreamLink`] | the provider's sockets ([`session::wires`]), the session's [`session::relay::Relay`], its clock, meter, seat and lease | until the session's usage is written: it outlives the customer's socket, and the provider's |
 //! | [`quota::keeper::QuotaKeeper`] | the [`quota::book::Book`] of open accounts | as long as the process |
-//! | [`session::roster::RosterActor`] | who is live, and MAX_SESSIONS | as long as the process |
+//! | the roster's ([`session::places`]) | who is live, who can be taken up, MAX_SESSIONS and CONTINUITY_MEMORY_BYTES | as long as the process |
 //!
-//! The two halves of a session run on their worker's own arbiter, so a frame crosses no thread; what passes
-//! between them ([`session::messages`]) is `Send` all the same, for the day when a resumed customer comes
-//! in on another worker, or a new upstream leg takes over.
+//! The two halves of a session start on their worker's own arbiter, so a frame crosses no thread; what passes
+//! between them ([`session::messages`]) is `Send` all the same, since a customer who comes back may come in on
+//! another worker. Sockets are numbered: one that was replaced is not heard.
 //!
 //! # Walks
 //! *An audio frame.* [`api::realtime`] admits a session once: guard → seat on the roster → account with the keeper
@@ -51,14 +51,37 @@
 //! [`session::relay`]: does the lease cover it? → provider. A frame that it doesn't cover is held, and all behind
 //! it, while the keeper answers a demand. The relay never learns who pays; the store is never touched per frame.
 //!
+//! *A leg is lost.* A connection to the provider is a leg, and has a number. [`session::segments`] follows which
+//! stretches of speech a leg has answered for; [`session::source`] keeps the client's frames from there on. When
+//! the leg breaks, is silent or dead, [`session::replacement`] dials another, tells it the settings that the
+//! provider had taken ([`session::script`]), and sends it what was kept; its greeting is withheld, its times are put
+//! on the session's line, captions that the client has already are hidden ([`session::leg`]). Near its cap a leg is
+//! replaced while it lives: the new one is ready first, begins in a pause, and speaks when the old one's tail is out.
+//!
+//! *A customer is lost.* With `?resumable=1` the relay has a [`session::customer`]: every event is counted into a
+//! [`session::replay`] and sent from there as the socket takes it. When the socket breaks, the link goes on
+//! listening; the roster knows it by the hash of its token. A new socket asks the link
+//! ([`session::messages::TakeUp`]), gets what it missed, and sends its audio from the sample that the link has. What
+//! is answered for, delivered and durably booked is acknowledged: the client may forget it.
+//!
 //! *A sample booked.* The link raises the session's high-water mark in its [`quota::tally::Tally`]. Once a second,
-//! and whenever somebody asks, the keeper takes every changed account into one [`quota::book::Batch`];
+//! and whenever somebody asks, the keeper takes every changed account into one [`quota::batch::Batch`];
 //! [`quota::ledger::write`] books the marks, gives back unused leases, and answers demands by one guarded `UPDATE`
 //! for each license, all in one transaction. While it runs, requests queue for the next.
 //!
+//! *A session moves.* Its token comes in on another instance → [`quota::keeper::Quota::resume`] → the next batch →
+//! [`quota::takeover`]: the row gets this instance and the next epoch, the old lease goes back, and what is booked
+//! counts as forwarded. Whoever had it finds the epoch changed with its next line, and books nothing more. A crash
+//! leaves rows behind: [`quota::healing`] settles and parks them, at once where the next process starts in the same
+//! DATA_DIR ([`store::residence`]), else when the instance was silent for 15 s while the store answered.
+//!
+//! *A word for other instances.* Whatever changes licenses, keys or others' sessions raises a version in its own
+//! transaction ([`store::announcements`]); PostgreSQL notifies of it. [`session::rounds`] looks once a second and at
+//! each notification, and tells the roster which sessions here must end, or end at another time.
+//!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.
-//! A change is told to the roster, which tells the license's live sessions.
+//! A change is told to the roster, which tells the license's live sessions, and announced to other instances.
 //!
 //! *An error.* Any room returns [`error::Error`]; its row decides HTTP status, code and close code. Before the
 //! upgrade [`api::answer`] makes it a JSON body; in a session it is an `error` event and a close frame. Our own
@@ -73,24 +96,31 @@
 //!   together pass its budget by one frame of at most a second, in all ([`quota::allot`]).
 //! - A session's mark only rises, and each step starts from the mark that the store has: a transaction whose
 //!   outcome is unknown is read again, never repeated. Usage rows are appended, and cover each sample once.
+//! - One instance at a time books for a session: each write carries its epoch, and who took it over has raised it.
+//!   An ack is told only after the transaction that wrote it, and its samples are booked by then.
+//! - `max_sessions` is counted in the store, over all instances; who is away for longest gives way.
 //! - Each queue is bounded: messages towards the customer by 512 KiB of byte credit, towards the provider by 256 KiB
 //!   ([`session::flow`]), each charged at least 1 KiB; when one is full its source is not read.
 //! - A slow customer (30 s without taking data) is closed with 4008 and cut; a slow provider stops the customer's
 //!   being read, and is given up after 30 s; both rules are [`session::watch`]'s.
-//! - Every event passes byte for byte. Added are only: an `error` event before a close by the gateway, and upstream
-//!   `session.finish` (LiveTranslate) when the customer left without it or may send no more.
+//! - Every event passes byte for byte. Added are only: an `error` event before a close by the gateway, upstream
+//!   `session.finish` (LiveTranslate) when the customer left without it or may send no more, and what leg replacement
+//!   needs: one `response.done` for a response that was cut short, times on the session's line.
+//! - A sample is billed once, however many legs, sockets and instances it went through: what is sent again lies below
+//!   the session's mark. A caption whose `.done` was delivered is not said again within an epoch.
+//! - What continuity keeps is bounded: a replay of 2 MiB, 58 s of source audio (3 MiB) a session,
+//!   CONTINUITY_MEMORY_BYTES over all; beyond it those who are away for longest go first.
 //! - Secrets, audio and text never reach a log; secrets print as `***`.
 //!
 //! # Seams
-//! Resuming and leg replacement belong in [`session::link`] (the durable half) and [`session::relay`] (a phase in
-//! which a leg is missing); a local spool belongs between [`quota::book`] and [`quota::ledger`]; other ways to a
-//! provider in [`upstream`].
+//! Other ways to a provider belong in [`upstream`]; more listeners of one speaker beside [`session::customer`].
 pub mod api;
 pub mod app;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod error;
 pub mod gateway;
 pub mod ids;

@@ -42,7 +42,7 @@ async fn climb(plan: &Plan, launch: &Launch, upstream: &Upstream, table: &mut Ta
     let highest = plan.steps.iter().copied().max().unwrap_or_default();
     let direct = Target::direct(upstream.address());
     let nginx = nginx::start(launch, upstream.address()).await?;
-    let gateway = gateway::start(launch, upstream.address(), highest).await?;
+    let gateway = gateway::start(launch, upstream.address(), highest, plan.resumable).await?;
     let (mut held, mut note) = (0, String::new());
     for &sessions in &plan.steps {
         println!("{sessions} sessions");
@@ -86,7 +86,7 @@ async fn at(target: &Target, sessions: usize, plan: &Plan, upstream: &Upstream) 
 async fn refuse(plan: &Plan, launch: &Launch, upstream: &Upstream, table: &mut Table) -> io::Result<()> {
     const KNOCKS: usize = 20;
     const EVERY: Duration = Duration::from_millis(200);
-    let gateway = gateway::start(launch, upstream.address(), plan.sessions).await?;
+    let gateway = gateway::start(launch, upstream.address(), plan.sessions, plan.resumable).await?;
     let inside = Fleet::open(&gateway, plan.sessions).await;
     let alone = inside.drive(plan.window).await?;
     let answers = RefCell::new(Vec::new());

@@ -37,6 +37,11 @@ pub(crate) fn delta() -> Bytes {
     ))
 }
 
+/// What a resumable client says about once a second: it has every event up to this number.
+pub(crate) fn received(number: u64) -> Bytes {
+    client_text(&format!(r#"{{"type":"gateway.received","seq":{number}}}"#))
+}
+
 /// A server's text frame.
 pub(crate) fn server_text(text: &str) -> Bytes {
     frame(text, 0, &[])

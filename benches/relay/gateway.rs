@@ -12,8 +12,14 @@ use crate::program::{self, PROGRAM, Setup};
 use crate::target::Target;
 
 /// Starts a gateway before the upstream that admits so many sessions, with a license for all of them.
-pub(crate) async fn start(launch: &Launch, upstream: SocketAddr, max_sessions: usize) -> io::Result<Target> {
-    start_program(PROGRAM, launch, upstream, max_sessions).await
+/// `resumable`: the continuity extension is on for all of them.
+pub(crate) async fn start(
+    launch: &Launch,
+    upstream: SocketAddr,
+    max_sessions: usize,
+    resumable: bool,
+) -> io::Result<Target> {
+    Ok(Target { resumable, ..start_program(PROGRAM, launch, upstream, max_sessions).await? })
 }
 
 /// The same with another build of this gateway.
@@ -39,7 +45,19 @@ pub(crate) async fn cold_start(
     upstream: SocketAddr,
     max_sessions: usize,
 ) -> io::Result<(Target, Duration)> {
-    let setup = Setup::new(launch, upstream)?.with("MAX_SESSIONS", &max_sessions.to_string());
+    // A load that hangs up does not come back.
+    let setup = Setup::new(launch, upstream)?
+        .with("MAX_SESSIONS", &max_sessions.to_string())
+        .with("RESUME_WINDOW_SECONDS", "1");
     let (process, took) = setup.start(launch, program).await?;
-    Ok((Target { name: "gateway", address: setup.address, token: String::new(), program: Some(process) }, took))
+    Ok((
+        Target {
+            name: "gateway",
+            address: setup.address,
+            token: String::new(),
+            resumable: false,
+            program: Some(process),
+        },
+        took,
+    ))
 }

@@ -191,7 +191,7 @@ async fn open(target: &Target, append: Bytes, record: Rc<Record>) -> Result<Sess
     let (stream, reader) = shaken.map_err(|_| none.clone())?.map_err(|_| none)??;
     let talker = Talker::new(stream, append);
     let unanswered = Rc::new(RefCell::new(VecDeque::new()));
-    let hearing = spawn_local(hear(talker.clone(), reader, unanswered.clone(), record));
+    let hearing = spawn_local(hear(talker.clone(), reader, unanswered.clone(), (record, target.resumable)));
     Ok(Session { talker, unanswered, hearing })
 }
 
@@ -200,10 +200,12 @@ async fn shake_hands(target: &Target) -> io::Result<Result<(TcpStream, Reader), 
     let mut stream = TcpStream::connect(target.address).await?;
     stream.set_nodelay(true)?;
     let request = format!(
-        "GET /api-ws/v1/realtime?model=qwen3.5-livetranslate-flash-realtime HTTP/1.1\r\nhost: {}\r\n\
+        "GET /api-ws/v1/realtime?model=qwen3.5-livetranslate-flash-realtime{} HTTP/1.1\r\nhost: {}\r\n\
          upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n\
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: Bearer {}\r\n\r\n",
-        target.address, target.token
+        if target.resumable { "&resumable=1" } else { "" },
+        target.address,
+        target.token
     );
     stream.write_all(request.as_bytes()).await?;
     let (head, early) = http::head(&mut stream).await?;
@@ -226,15 +228,27 @@ async fn shake_hands(target: &Target) -> io::Result<Result<(TcpStream, Reader), 
     Ok(Ok((stream, reader)))
 }
 
-async fn hear(talker: Rc<Talker>, mut reader: Reader, unanswered: Rc<RefCell<VecDeque<Instant>>>, record: Rc<Record>) {
+async fn hear(
+    talker: Rc<Talker>,
+    mut reader: Reader,
+    unanswered: Rc<RefCell<VecDeque<Instant>>>,
+    (record, resumable): (Rc<Record>, bool),
+) {
+    // The provider's greeting is the first event that counts; the gateway's own are short and don't.
+    let events = Cell::new(1_u64);
     let heard = |seen: Seen<'_>| match seen.opcode {
         TEXT if seen.content.is_empty() => {
+            events.set(events.get() + 1);
+            if resumable && events.get().is_multiple_of(u64::from(RATE)) {
+                talker.interject(&frames::received(events.get()));
+            }
             let said = unanswered.borrow_mut().pop_front();
             if let Some(said) = said.filter(|_| record.taking.get()) {
                 record.trips_us.borrow_mut().push(said.elapsed().as_secs_f64() * 1e6);
             }
         }
         frames::PING => talker.interject(CLIENT_PONG),
+        TEXT if resumable && memchr::memmem::find(seen.content, b"\"error\"").is_none() => {}
         TEXT | frames::CLOSE => eprintln!("a session was told: {}", String::from_utf8_lossy(seen.content)),
         _ => {}
     };

@@ -69,6 +69,9 @@ struct Options {
     /// Session counts that S3 tries, rising.
     #[arg(long, value_delimiter = ',', default_values_t = [1_200, 1_800, 2_400, 3_000])]
     steps: Vec<usize>,
+    /// With the continuity extension on for all sessions of the gateway.
+    #[arg(long)]
+    resumable: bool,
     /// Another build of `livetranslate`, driven in the same rounds of S1 and S2: before and after a change.
     #[arg(long, value_name = "PROGRAM")]
     baseline: Option<String>,
@@ -89,11 +92,12 @@ struct Plan {
     short: bool,
     only: Vec<String>,
     baseline: Option<String>,
+    resumable: bool,
 }
 
 impl Plan {
     fn from(options: Options) -> Self {
-        let (only, baseline) = (options.only, options.baseline);
+        let (only, baseline, resumable) = (options.only, options.baseline, options.resumable);
         if options.short {
             return Self {
                 sessions: options.sessions.min(200),
@@ -103,6 +107,7 @@ impl Plan {
                 short: true,
                 only,
                 baseline,
+                resumable,
             };
         }
         let window = Duration::from_secs(options.seconds.max(1));
@@ -114,6 +119,7 @@ impl Plan {
             short: false,
             only,
             baseline,
+            resumable,
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, t
         Some(nginx) => Some(of(&nginx, plan, upstream).await?),
         None => None,
     };
-    let gateway = gateway::start(launch, upstream.address(), plan.sessions).await?;
+    let gateway = gateway::start(launch, upstream.address(), plan.sessions, plan.resumable).await?;
     let memory = of(&gateway, plan, upstream).await?;
     let beside = |figure: fn(&Memory) -> f64| nginx.as_ref().map(|nginx| format!("nginx {:.0}", figure(nginx)));
     table.add(IDLE, Some(memory.idle), beside(|memory| memory.idle).unwrap_or_default());

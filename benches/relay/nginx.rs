@@ -29,7 +29,13 @@ pub(crate) async fn start(launch: &Launch, upstream: SocketAddr) -> io::Result<O
     for _ in 0..LOOKS {
         program.check()?;
         if http::request(address, "GET /ready", "", "").await.is_ok_and(|answer| answer.status == 200) {
-            return Ok(Some(Target { name: "nginx", address, token: String::new(), program: Some(program) }));
+            return Ok(Some(Target {
+                name: "nginx",
+                address,
+                token: String::new(),
+                resumable: false,
+                program: Some(program),
+            }));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

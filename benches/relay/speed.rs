@@ -33,7 +33,7 @@ struct Round {
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, table: &mut Table) -> io::Result<()> {
     let direct = Target::direct(upstream.address());
     let nginx = nginx::start(launch, upstream.address()).await?;
-    let gateway = gateway::start(launch, upstream.address(), 2 * plan.sessions).await?;
+    let gateway = gateway::start(launch, upstream.address(), 2 * plan.sessions, plan.resumable).await?;
     let baseline = match &plan.baseline {
         Some(program) => {
             let baseline = gateway::start_program(program, launch, upstream.address(), 2 * plan.sessions).await?;

@@ -12,6 +12,8 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// The credential that it wants, if any.
     pub(crate) token: String,
+    /// Its sessions can be resumed: the gateway's continuity extension is on.
+    pub(crate) resumable: bool,
     /// The program under test; none for a direct connection.
     pub(crate) program: Option<Program>,
 }
@@ -19,7 +21,7 @@ pub(crate) struct Target {
 impl Target {
     /// No program between.
     pub(crate) fn direct(upstream: SocketAddr) -> Self {
-        Self { name: "direct", address: upstream, token: String::new(), program: None }
+        Self { name: "direct", address: upstream, token: String::new(), resumable: false, program: None }
     }
 
     /// The process under test.

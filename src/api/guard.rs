@@ -128,12 +128,9 @@ pub async fn still_good(request: &HttpRequest, license_id: &str, key_id: Option<
 
 async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
-    let mut caller = match credential {
-        Credential::Lasting(secret) => match ids::public_id_of(secret.expose()) {
-            Some(public_id) => by_key(gateway, &secret, public_id.to_owned()).await?,
-            None => by_token(gateway, &secret).await?,
-        },
-        Credential::Ticket(secret) => by_ticket(gateway, &secret).await?,
+    let mut caller = match &credential {
+        Credential::Lasting(secret) => lasting(gateway, secret).await?,
+        Credential::Ticket(secret) => by_ticket(gateway, secret).await?,
     };
     license::admit(&caller.license, caller.key.as_ref(), clock::now())?;
     if !caller.license.allows_address(client_address(request, &gateway.config)) {
@@ -147,7 +144,35 @@ async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, 
         });
         caller.license = started.await?.ok_or(Error::InvalidApiKey)?;
     }
+    if let Credential::Lasting(secret) = &credential {
+        gateway.credentials.remember(secret.expose(), &caller.license, caller.key.as_ref());
+    }
     Ok(caller)
+}
+
+/// By the store, or while it is away by what it said before.
+async fn lasting(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
+    let known = || gateway.credentials.recall(secret.expose()).map(|(license, key)| Caller { license, key });
+    if let Some(known) = gateway.quota.away().since().and_then(|_| known()) {
+        return Ok(known);
+    }
+    let found = match ids::public_id_of(secret.expose()) {
+        Some(public_id) => by_key(gateway, secret, public_id.to_owned()).await,
+        None => by_token(gateway, secret).await,
+    };
+    match found {
+        Err(away @ Error::StorageUnavailable { .. }) => known().ok_or(away),
+        Err(refusal) => {
+            gateway.credentials.forget(secret.expose());
+            Err(refusal)
+        }
+        Ok(caller) => {
+            if license::admit(&caller.license, caller.key.as_ref(), clock::now()).is_err() {
+                gateway.credentials.forget(secret.expose());
+            }
+            Ok(caller)
+        }
+    }
 }
 
 async fn by_key(gateway: &Gateway, secret: &Secret, public_id: String) -> Result<Caller, Error> {

@@ -48,12 +48,16 @@ impl Probe {
 
 /// `GET /health`
 pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responder {
-    let database = probe.store_is_there().await;
-    let quota = gateway.quota.healthy();
+    let there = probe.store_is_there().await;
+    let away_since = gateway.quota.away().since();
+    let full = gateway.quota.has_room().is_err();
+    // Who is known is served for a while without the store.
+    let serves = there || gateway.quota.away().is_bridged();
+    let quota = gateway.quota.healthy() && away_since.is_none() && !full;
     let upstream = gateway.config.upstream.dashscope_api_key.is_some() || gateway.config.upstream.allow_byok;
     let draining = gateway.draining();
     let word = |good: bool, bad: &'static str| if good { "ok" } else { bad };
-    let status = match (database, quota && upstream && !draining) {
+    let status = match (serves, there && quota && upstream && !draining) {
         (true, true) => "ok",
         (true, false) => "degraded",
         (false, _) => "unavailable",
@@ -64,14 +68,15 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": probe.begun.elapsed().as_secs(),
         "components": {
-            "database": word(database, "unavailable"),
+            "database": if full { "disk full" } else { word(there && away_since.is_none(), "unavailable") },
             "upstream": word(upstream, "unconfigured"),
             // No limit is shared between instances yet.
             "redis": "unused",
             "quota": word(quota, "failing"),
         },
+        "database_away_since": away_since,
     });
-    if database {
+    if serves {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "2")).json(body)
@@ -91,9 +96,10 @@ pub async fn ready(gateway: Data<Gateway>, probe: Data<Probe>) -> Result<HttpRes
     if gateway.draining() {
         return Err(Error::Draining.into());
     }
-    if !probe.store_is_there().await {
+    if !probe.store_is_there().await && !gateway.quota.away().is_bridged() {
         return Err(Error::storage("the readiness probe got no answer").into());
     }
+    gateway.quota.has_room()?;
     Ok(HttpResponse::Ok().json(json!({ "ok": true })))
 }
 

@@ -153,7 +153,13 @@ async fn resume(request: &HttpRequest, payload: Payload, token: &str) -> Result<
     let Some(found) = gateway.roster.find(&hash).await else {
         return take_over(request, payload, hash).await;
     };
-    guard::still_good(request, &found.view.license_id, found.view.key_id.as_deref()).await?;
+    // While the store is away, a session that lives goes on; what ends it meanwhile is told to it later.
+    if gateway.quota.away().since().is_none() {
+        match guard::still_good(request, &found.view.license_id, found.view.key_id.as_deref()).await {
+            Ok(_) | Err(Error::StorageUnavailable { .. }) => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
     let client_socket = request.conn_data::<ClientSocket>().cloned();
     let answer = found.link.send(TakeUp { last_seq, client_socket }).await;
     let grip = answer.map_err(|_| Error::SessionGone)??;

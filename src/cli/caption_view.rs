@@ -1,13 +1,15 @@
 //! Shows a translation as it happens: a progress bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::screen;
+use crate::client::announcement::Announcement;
 use crate::client::captions::{Segment, Side};
 use crate::client::dialect::INPUT_RATE;
-use crate::client::translate::Update;
+use crate::client::outcome::Update;
 
 /// Without a terminal, a line after so much speech.
 const PLAIN_EVERY: u64 = 10 * INPUT_RATE as u64;
@@ -35,6 +37,17 @@ impl CaptionView {
             Update::Sent(samples) => self.sent(*samples),
             Update::Notice(message) => self.print(screen::note, &format!("the provider says: {message}")),
             Update::Caption(segment, side) => self.caption(segment, *side),
+            Update::Announced(announcement) => {
+                if let Some(words) = words(announcement) {
+                    self.print(screen::note, &words);
+                }
+            }
+            Update::Lost(cause) => self.print(screen::note, &format!("connection lost ({cause}), resuming…")),
+            Update::Resumed { after, missing } => self.print(screen::note, &resumed(*after, *missing)),
+            Update::Forgetting => {
+                let words = "over 60 s of speech wait to be acknowledged; the oldest can't be sent again after a loss";
+                self.print(screen::note, words);
+            }
         }
     }
 
@@ -85,6 +98,36 @@ impl CaptionView {
     }
 }
 
+/// What people should know of an announcement.
+fn words(announcement: &Announcement) -> Option<String> {
+    let words = match announcement {
+        Announcement::Session { .. } | Announcement::Resumed { .. } | Announcement::Ack { .. } => return None,
+        Announcement::Gap { from_seq, to_seq } => {
+            format!(
+                "{} pieces of translated speech were dropped on a slow connection",
+                to_seq + 1 - from_seq.min(to_seq)
+            )
+        }
+        Announcement::Reconnecting => "the gateway reconnects to the provider…".to_owned(),
+        Announcement::Reconnected => "the provider is there again; nothing was lost".to_owned(),
+        Announcement::Quota { unit, remaining } => {
+            format!("the quota is nearly used up: {remaining:.0} {} left", unit.replace('_', " "))
+        }
+        Announcement::Degraded { mode } => format!("the connection is slow: {mode} only from now on"),
+        Announcement::GoingAway { .. } => "this gateway instance goes away, moving to another…".to_owned(),
+    };
+    Some(words)
+}
+
+fn resumed(after: Duration, missing: u64) -> String {
+    let lost = if missing == 0 { "nothing was lost".to_owned() } else { lost_speech(missing) };
+    format!("resumed after {:.1} s; {lost}", after.as_secs_f64())
+}
+
+fn lost_speech(samples: u64) -> String {
+    format!("{} s of speech were kept no longer and are lost", tenths(samples))
+}
+
 fn bar(samples: Option<u64>) -> ProgressBar {
     let (bar, template) = match samples {
         Some(samples) => (ProgressBar::new(samples), "  {bar:24} {prefix}  {wide_msg}"),
@@ -130,5 +173,8 @@ mod tests {
     fn times_for_people() {
         assert_eq!((clock(61_250).as_str(), clock(3_600_000).as_str()), ("1:01.2", "60:00.0"));
         assert_eq!(tenths(125_328), "7.8");
+        assert_eq!(resumed(Duration::from_millis(1_234), 0), "resumed after 1.2 s; nothing was lost");
+        let lost = "resumed after 70.0 s; 10.0 s of speech were kept no longer and are lost";
+        assert_eq!(resumed(Duration::from_secs(70), 160_000), lost);
     }
 }

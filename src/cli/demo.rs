@@ -18,8 +18,9 @@ use super::signals;
 use super::translate::{self, DEFAULT_MODEL, Files};
 use crate::client::dialect::Wish;
 use crate::client::http::Http;
+use crate::client::outcome::Ending;
 use crate::client::server::Server;
-use crate::client::translate::{Ending, Options};
+use crate::client::translate::Options;
 use crate::config::settings::Secret;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,6 +90,7 @@ async fn show(stage: &Stage, sample: Sample) -> Result<String, Fault> {
         model: DEFAULT_MODEL.to_owned(),
         wish: Wish { target: target.to_owned(), source: Some(sample.code().to_owned()), text_only: false },
         fast: false,
+        resume: true,
     };
     let input = sample.input()?;
     let spoken = input.samples();

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::config::sources::Sources;
 use crate::store::connection::{Location, Store};
+use crate::store::disk;
 use crate::store::migrate;
 
 /// Writes one line for each thing looked at, `ok` or `mend`, and says whether all are well. Changes nothing.
@@ -43,6 +44,7 @@ fn findings(sources: &Sources) -> Vec<Finding> {
     vec![
         ("settings", Ok(mode.to_owned())),
         ("store", store(&config)),
+        ("disk", disk(&config)),
         ("provider", provider(&config)),
         ("clock", clock(Timestamp::now())),
         ("limits", descriptors(&config, std::fs::read_to_string("/proc/self/limits").ok().as_deref())),
@@ -64,6 +66,22 @@ fn store(config: &Config) -> Result<String, String> {
         0 => Ok(format!("{kind}, up to date")),
         count => Ok(format!("{kind}; {count} migrations will be run at the next start: {}", pending.join(", "))),
     }
+}
+
+fn disk(config: &Config) -> Result<String, String> {
+    let folder = &config.store.data_dir;
+    let shown = folder.display();
+    let (free, margin) = match disk::free_bytes(folder) {
+        Ok(free) => (free >> 20, config.store.disk_margin_bytes >> 20),
+        Err(error) => return Err(format!("the free space at {shown} is not known ({error}); check DATA_DIR")),
+    };
+    if free < margin {
+        return Err(format!(
+            "{free} MiB are free at {shown}, with less than {margin} new sessions are refused: make room, move \
+             DATA_DIR, or lower STORE_DISK_MARGIN_BYTES"
+        ));
+    }
+    Ok(format!("{free} MiB are free at {shown}, {margin} are enough"))
 }
 
 fn provider(config: &Config) -> Result<String, String> {

@@ -10,9 +10,10 @@ use super::screen;
 use crate::client::audio_file;
 use crate::client::dialect::{Dialect, INPUT_RATE, OUTPUT_RATE, Wish};
 use crate::client::input::Input;
+use crate::client::outcome::{Ending, Outcome};
 use crate::client::server::Server;
 use crate::client::subtitles;
-use crate::client::translate::{self, Ending, Options, Outcome};
+use crate::client::translate::{self, Options};
 use crate::config::settings::Secret;
 
 /// The model that is used where none is named.
@@ -58,6 +59,9 @@ pub struct Translate {
     /// Send as fast as the gateway accepts, instead of in real time
     #[arg(long)]
     fast: bool,
+    /// Give up when the connection is lost, instead of resuming
+    #[arg(long)]
+    no_resume: bool,
 }
 
 /// Files to write what came of a translation to.
@@ -84,6 +88,7 @@ pub async fn run(command: &Translate) -> Result<(), Fault> {
         model: command.model.clone(),
         wish: Wish { target: command.to.clone(), source: command.from.clone(), text_only: command.text_only },
         fast: command.fast,
+        resume: !command.no_resume,
     };
     if command.from.is_some() && !Dialect::of(&command.model).takes_source_language() {
         screen::note(&format!("{} finds out itself what is spoken; --from is not sent", command.model));
@@ -138,8 +143,16 @@ fn language(text: &str) -> Result<String, String> {
 /// What was sent and what came of it, in a line.
 fn summary(outcome: &Outcome) -> String {
     let seconds = |samples: f64, rate: u32| samples / f64::from(rate);
+    let resumes = match (outcome.resumes, outcome.samples_missing) {
+        (0, _) => String::new(),
+        (1, 0) => "; resumed once, nothing was lost".to_owned(),
+        (resumes, 0) => format!("; resumed {resumes} times, nothing was lost"),
+        (resumes, missing) => {
+            format!("; resumed {resumes} ×, {:.1} s of speech were lost", seconds(missing as f64, INPUT_RATE))
+        }
+    };
     format!(
-        "sent {:.1} s of speech; {} segments, {:.1} s of translated speech; {} tokens in, {} out; session {}",
+        "sent {:.1} s of speech; {} segments, {:.1} s of translated speech; {} tokens in, {} out; session {}{resumes}",
         seconds(outcome.samples_sent as f64, INPUT_RATE),
         outcome.segments.len(),
         seconds(outcome.audio.len() as f64, OUTPUT_RATE),

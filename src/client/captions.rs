@@ -1,6 +1,8 @@
 //! The transcript: which words were said when, and what they became. Pure: events go in, lines come out.
 //!
-//! One response translates one segment of speech; the translation's item is not the speech's item.
+//! One response translates one segment of speech; the translation's item is not the speech's item. When the
+//! provider's connection is replaced or the gateway's memory is lost, a segment may be heard again: what comes
+//! then takes the place of what was there.
 
 use super::event::{Change, Event};
 
@@ -17,6 +19,22 @@ pub struct Segment {
     pub translation: Caption,
     /// The provider's id of the speech.
     pub item: String,
+    /// Responses that translated it and whose place another one takes.
+    pub retired: Vec<String>,
+    /// Whether it may be heard again.
+    pub again: Again,
+}
+
+/// Whether a segment may be heard again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Again {
+    /// It was heard on the connection that stands.
+    #[default]
+    No,
+    /// For what is not final.
+    Rest,
+    /// From its beginning.
+    Whole,
 }
 
 /// A line of text and whether it can still change.
@@ -26,6 +44,8 @@ pub struct Caption {
     pub text: String,
     /// It stays so.
     pub is_final: bool,
+    /// It is said again: what comes next replaces it.
+    pub renewed: bool,
 }
 
 /// Which of a segment's captions.
@@ -43,6 +63,9 @@ pub struct Transcript {
     segments: Vec<Segment>,
     responses: Vec<Response>,
 }
+
+/// A segment that begins so near to where an earlier one began is the same, heard again, milliseconds.
+const SAME_SPEECH_MS: u64 = 1_500;
 
 #[derive(Debug, Clone)]
 struct Response {
@@ -62,12 +85,15 @@ impl Transcript {
     pub fn on(&mut self, event: &Event) -> Option<(usize, Side)> {
         match event {
             Event::SpeechStarted { item, at_ms } => {
+                self.heard_again(item, *at_ms);
                 let index = self.spoken(item);
                 self.edit(index, |segment| segment.start_ms = *at_ms)
             }
             Event::SpeechStopped { item, at_ms } => {
                 let index = self.spoken(item);
-                self.edit(index, |segment| segment.end_ms = Some(*at_ms))
+                self.edit(index, |segment| segment.end_ms = Some(*at_ms));
+                self.absorb(index);
+                None
             }
             Event::ResponseCreated(response) => {
                 self.responding(response);
@@ -95,14 +121,92 @@ impl Transcript {
                 let caption = &mut self.segments.get_mut(index)?.translation;
                 caption.apply(change).then_some((index, Side::Translation))
             }
-            Event::ResponseDone { response, completed: false, .. } => self.cut_short(response),
+            Event::ResponseDone { response, completed: false, .. } => {
+                let cut = self.cut_short(response);
+                self.leg_lost();
+                cut
+            }
             Event::ResponseDone { .. }
             | Event::SessionCreated(_)
             | Event::SessionUpdated
             | Event::SessionFinished
-            | Event::Audio(_)
+            | Event::Audio { .. }
             | Event::Error { .. }
             | Event::Other => None,
+        }
+    }
+
+    /// The provider's connection is replaced: unfinished segments may be heard again.
+    pub fn leg_lost(&mut self) {
+        for segment in self.segments.iter_mut().filter(|segment| segment.again == Again::No) {
+            segment.again = Again::Rest;
+        }
+    }
+
+    /// The gateway lost its memory: segments may be heard again from their beginning, running responses never end.
+    pub fn epoch_lost(&mut self) {
+        let running = |response: &&Response| {
+            self.segments.get(response.segment).is_some_and(|segment| !segment.translation.is_final)
+        };
+        let running: Vec<String> = self.responses.iter().filter(running).map(|response| response.id.clone()).collect();
+        for response in running {
+            self.cut_short(&response);
+        }
+        self.segments.iter_mut().for_each(|segment| segment.again = Again::Whole);
+    }
+
+    /// The responses in whose place this one stands.
+    pub fn replaced_by(&mut self, response: &str) -> Vec<String> {
+        let segment = self.responses.iter().find(|known| known.id == response).map(|known| known.segment);
+        let segment = segment.and_then(|index| self.segments.get_mut(index));
+        segment.map(|segment| std::mem::take(&mut segment.retired)).unwrap_or_default()
+    }
+
+    /// Speech that begins where an earlier segment began is that segment.
+    fn heard_again(&mut self, item: &str, at_ms: u64) {
+        let is_known = self.segments.iter().any(|segment| segment.item == item);
+        let distance = |segment: &Segment| segment.start_ms.abs_diff(at_ms);
+        let may_be = |segment: &Segment| segment.again != Again::No && segment.end_ms.is_none_or(|end| at_ms < end);
+        let candidates = self.segments.iter_mut().enumerate().filter(|(_, segment)| may_be(segment));
+        let nearest = candidates.min_by_key(|(_, segment)| distance(segment));
+        let Some((index, segment)) = nearest.filter(|(_, segment)| !is_known && distance(segment) <= SAME_SPEECH_MS)
+        else {
+            return;
+        };
+        let whole = segment.again == Again::Whole;
+        (segment.item, segment.end_ms, segment.again) = (item.to_owned(), None, Again::No);
+        segment.source.renewed = whole || !segment.source.is_final;
+        segment.translation.renewed = whole || !segment.translation.is_final;
+        if segment.translation.renewed {
+            let (old, rest) = std::mem::take(&mut self.responses).into_iter().partition(|known| known.segment == index);
+            segment.retired.extend(Vec::into_iter(old).map(|response: Response| response.id));
+            self.responses = rest;
+        }
+    }
+
+    /// Removes earlier segments that are part of one that was heard again in their stead.
+    fn absorb(&mut self, into: usize) {
+        let Some(whole) = self.segments.get(into) else { return };
+        let (start, end) = (whole.start_ms, whole.end_ms.unwrap_or(whole.start_ms));
+        let is_part = |segment: &Segment| {
+            let middle = segment.start_ms.midpoint(segment.end_ms.unwrap_or(segment.start_ms));
+            segment.again == Again::Whole && (start..end).contains(&middle)
+        };
+        while let Some(index) = self.segments.iter().position(is_part) {
+            let mut retired = self.segments.remove(index).retired;
+            self.responses.retain_mut(|known| {
+                let stays = known.segment != index;
+                if stays && known.segment > index {
+                    known.segment -= 1;
+                } else if !stays {
+                    retired.push(std::mem::take(&mut known.id));
+                }
+                stays
+            });
+            let into = self.segments.iter_mut().find(|segment| segment.start_ms == start && segment.again == Again::No);
+            if let Some(into) = into {
+                into.retired.append(&mut retired);
+            }
         }
     }
 
@@ -122,8 +226,10 @@ impl Transcript {
         if let Some(known) = self.responses.iter().find(|known| known.id == response) {
             return known.segment;
         }
-        let is_free = |index: &usize| self.responses.iter().all(|known| known.segment != *index);
-        let free = (0..self.segments.len()).find(is_free);
+        let is_free = |(index, segment): &(usize, &Segment)| {
+            segment.again != Again::Whole && self.responses.iter().all(|known| known.segment != *index)
+        };
+        let free = self.segments.iter().enumerate().find(is_free).map(|(index, _)| index);
         let segment = free.unwrap_or_else(|| self.begin(""));
         self.responses.push(Response { id: response.to_owned(), item: String::new(), segment });
         segment
@@ -132,11 +238,12 @@ impl Transcript {
     /// Takes back an unfinished translation: its segment may be translated again.
     fn cut_short(&mut self, response: &str) -> Option<(usize, Side)> {
         let index = self.responses.iter().find(|known| known.id == response)?.segment;
-        let caption = &mut self.segments.get_mut(index)?.translation;
-        if caption.is_final {
+        let segment = self.segments.get_mut(index)?;
+        if segment.translation.is_final {
             return None;
         }
-        caption.text.clear();
+        segment.translation.text.clear();
+        segment.retired.push(response.to_owned());
         self.responses.retain(|known| known.id != response);
         Some((index, Side::Translation))
     }
@@ -159,15 +266,20 @@ impl Segment {
 }
 
 impl Caption {
-    /// Whether the line is another one now. A second final line is not taken.
+    /// Whether the line is another one now. A final line stays, unless it is said again to its end.
     fn apply(&mut self, change: &Change) -> bool {
         if self.is_final {
-            return false;
+            let Change::Final(line) = change else { return false };
+            return std::mem::take(&mut self.renewed)
+                && std::mem::replace(&mut self.text, line.trim().to_owned()) != line.trim();
+        }
+        if std::mem::take(&mut self.renewed) {
+            self.text.clear();
         }
         match change {
             Change::Refresh(line) => self.text.clone_from(line),
             Change::Append(more) => self.text.push_str(more),
-            Change::Final(line) => *self = Self { text: line.trim().to_owned(), is_final: true },
+            Change::Final(line) => (self.text, self.is_final) = (line.trim().to_owned(), true),
         }
         true
     }

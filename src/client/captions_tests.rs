@@ -122,3 +122,90 @@ fn a_response_cut_short_is_taken_back_and_said_again() {
     assert_eq!(changes, ["0 Translation: Half a", "0 Translation: ", "0 Translation: All of it (final)"]);
     assert_eq!(transcript.segments().len(), 1);
 }
+
+const FIRST_RUN: [&str; 9] = [
+    r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":0,"item_id":"a"}"#,
+    r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":1000,"item_id":"a"}"#,
+    r#"{"type":"response.text.done","response_id":"1","text":"One."}"#,
+    r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":1200,"item_id":"b"}"#,
+    r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":3000,"item_id":"b"}"#,
+    r#"{"type":"response.text.done","response_id":"2","text":"Two."}"#,
+    r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":3500,"item_id":"c"}"#,
+    r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":5000,"item_id":"c"}"#,
+    r#"{"type":"response.text.text","response_id":"3","text":"","stash":"Thr"}"#,
+];
+
+fn translations(transcript: &Transcript) -> Vec<&str> {
+    transcript.segments().iter().map(|segment| segment.translation.text.as_str()).collect()
+}
+
+#[test]
+fn after_a_crash_segments_are_heard_again_in_their_place() {
+    let mut transcript = Transcript::default();
+    play(&mut transcript, &FIRST_RUN);
+    transcript.epoch_lost();
+    assert_eq!(translations(&transcript), ["One.", "Two.", ""]);
+    // The first one was acknowledged. What was said to its end stays until it is said to its end again.
+    play(
+        &mut transcript,
+        &[
+            r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":1180,"item_id":"b2"}"#,
+            r#"{"type":"response.text.text","response_id":"21","text":"","stash":"T"}"#,
+        ],
+    );
+    assert_eq!(translations(&transcript), ["One.", "Two.", ""]);
+    play(
+        &mut transcript,
+        &[
+            r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":3000,"item_id":"b2"}"#,
+            r#"{"type":"response.text.done","response_id":"21","text":"Two!"}"#,
+            r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":3500,"item_id":"c2"}"#,
+            r#"{"type":"response.text.done","response_id":"22","text":"Three!"}"#,
+            r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":6000,"item_id":"d2"}"#,
+            r#"{"type":"response.text.done","response_id":"23","text":"Four!"}"#,
+        ],
+    );
+    assert_eq!(translations(&transcript), ["One.", "Two!", "Three!", "Four!"]);
+    assert_eq!(
+        (transcript.replaced_by("21"), transcript.replaced_by("22")),
+        (vec!["2".to_owned()], vec!["3".to_owned()])
+    );
+    assert!(transcript.replaced_by("23").is_empty());
+}
+
+#[test]
+fn two_segments_that_are_heard_again_as_one_become_one() {
+    let mut transcript = Transcript::default();
+    play(&mut transcript, &FIRST_RUN);
+    transcript.epoch_lost();
+    play(
+        &mut transcript,
+        &[
+            r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":1200,"item_id":"b2"}"#,
+            r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":5000,"item_id":"b2"}"#,
+            r#"{"type":"response.text.done","response_id":"21","text":"Two and three."}"#,
+        ],
+    );
+    assert_eq!(translations(&transcript), ["One.", "Two and three."]);
+    let mut replaced = transcript.replaced_by("21");
+    replaced.sort();
+    assert_eq!(replaced, ["2", "3"]);
+}
+
+#[test]
+fn after_a_replaced_leg_only_the_rest_is_heard_again() {
+    let mut transcript = Transcript::default();
+    play(&mut transcript, &FIRST_RUN);
+    play(
+        &mut transcript,
+        &[
+            r#"{"type":"response.done","response":{"id":"3","status":"incomplete"}}"#,
+            // The second one's translation is known and is not said again.
+            r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":1200,"item_id":"b2"}"#,
+            r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":3480,"item_id":"c2"}"#,
+            r#"{"type":"response.text.done","response_id":"31","text":"Three."}"#,
+        ],
+    );
+    assert_eq!(translations(&transcript), ["One.", "Two.", "Three."]);
+    assert_eq!(transcript.replaced_by("31"), ["3"]);
+}

@@ -1,4 +1,4 @@
-//! One WebSocket to a gateway: dialled with a license, text frames in and out, pings answered.
+//! One WebSocket to a gateway: dialled, text frames in and out, pings sent and answered.
 
 use std::time::Duration;
 
@@ -15,15 +15,20 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 use super::http::{self, Http};
+use super::parting::Parting;
 use super::server::Server;
 use crate::config::settings::Secret;
 
 const LARGEST_FRAME: usize = 4 << 20;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A resume is tried again rather than waited for.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Frames that wait for the socket at most; the sender waits beyond.
 const WAITING_FRAMES: usize = 4;
-/// A server that is silent for so long is asked whether it lives, twice.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A server that is silent for so long is asked whether it lives, twice; after three times so long it is dead.
+const SILENCE: Duration = Duration::from_secs(6);
+/// How long a server's goodbye is awaited.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 type Socket = actix_codec::Framed<BoxedSocket, Codec>;
 
@@ -43,36 +48,67 @@ pub struct Connection {
 pub enum Incoming {
     /// A text frame, whole.
     Text(String),
-    /// The server closed, with its code and reason.
-    Closed(Option<u16>, String),
-    /// The connection broke.
-    Lost(String),
+    /// The end.
+    Over(Parting),
+}
+
+/// What a connection is opened for.
+#[derive(Clone, Copy)]
+pub enum Door<'a> {
+    /// A session of its own.
+    New {
+        /// The model's id.
+        model: &'a str,
+        /// It may be resumed.
+        resumable: bool,
+    },
+    /// A session that lost its connection. Its address holds the token: it is never shown.
+    Resume {
+        /// Authorizes the resume.
+        token: &'a Secret,
+        /// The last event that arrived.
+        last_seq: u64,
+    },
 }
 
 /// Sends frames; many may hold one.
 #[derive(Clone)]
 pub struct Outgoing(mpsc::Sender<Message>);
 
+/// Room for one frame.
+pub struct Slot<'a>(mpsc::Permit<'a, Message>);
+
+impl Slot<'_> {
+    /// Hands a text frame over.
+    pub fn text(self, text: String) {
+        self.0.send(Message::Text(text.into()));
+    }
+}
+
 impl Outgoing {
-    /// Hands a text frame over; waits while the socket takes nothing. `false` when the connection is gone.
-    pub async fn text(&self, text: String) -> bool {
-        self.0.send(Message::Text(text.into())).await.is_ok()
+    /// Waits until the socket takes a frame; `None` when the connection is gone. May be dropped while it waits.
+    pub async fn ready(&self) -> Option<Slot<'_>> {
+        self.0.reserve().await.ok().map(Slot)
     }
 }
 
 impl Connection {
-    /// Opens a realtime session's socket.
+    /// Opens a socket.
     ///
     /// # Errors
     /// [`Failure::Refused`] with the gateway's reason as far as it can be learnt, or [`Failure::Unreachable`].
-    pub async fn dial(server: &Server, license: &Secret, model: &str) -> Result<Self, Failure> {
-        let request = http::client(DIAL_TIMEOUT)
-            .ws(server.realtime(model))
-            .max_frame_size(LARGEST_FRAME)
-            .set_header("authorization", format!("Bearer {}", license.expose()));
+    pub async fn dial(server: &Server, license: &Secret, door: Door<'_>) -> Result<Self, Failure> {
+        let (timeout, address) = match door {
+            Door::New { model, resumable } => (DIAL_TIMEOUT, server.realtime(model, resumable)),
+            Door::Resume { token, last_seq } => (RESUME_TIMEOUT, server.resume(token.expose(), last_seq)),
+        };
+        let mut request = http::client(timeout).ws(address).max_frame_size(LARGEST_FRAME);
+        if matches!(door, Door::New { .. }) {
+            request = request.set_header("authorization", format!("Bearer {}", license.expose()));
+        }
         match request.connect().await {
             Ok((_, socket)) => Ok(Self::over(socket)),
-            Err(WsClientError::InvalidResponseStatus(status)) => Err(why(server, license, model, status).await),
+            Err(WsClientError::InvalidResponseStatus(status)) => Err(why(server, license, door, status).await),
             Err(error) => Err(http::unreachable(server, error)),
         }
     }
@@ -97,14 +133,14 @@ impl Connection {
             let patience = self.heard + SILENCE * (self.asked + 1);
             let frame = match timeout_at(patience, self.stream.next()).await {
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Incoming::Lost(error.to_string()),
-                Ok(None) => return Incoming::Lost("the connection was cut".to_owned()),
+                Ok(Some(Err(error))) => return lost(error.to_string()),
+                Ok(None) => return lost("the connection was cut".to_owned()),
                 Err(_) if self.asked < 2 => {
                     self.asked += 1;
                     self.answers.send_replace(Some(Message::Ping(Bytes::new())));
                     continue;
                 }
-                Err(_) => return Incoming::Lost("nothing was heard for 45 s".to_owned()),
+                Err(_) => return lost("nothing was heard for 18 s".to_owned()),
             };
             (self.heard, self.asked) = (Instant::now(), 0);
             if let Some(incoming) = self.take(frame) {
@@ -130,7 +166,8 @@ impl Connection {
             }
             Frame::Close(reason) => {
                 let code = reason.as_ref().map(|reason| u16::from(reason.code));
-                Some(Incoming::Closed(code, reason.and_then(|reason| reason.description).unwrap_or_default()))
+                let reason = reason.and_then(|reason| reason.description).unwrap_or_default();
+                Some(Incoming::Over(Parting::Closed(code, reason)))
             }
             Frame::Binary(_) | Frame::Pong(_) => None,
         }
@@ -138,7 +175,7 @@ impl Connection {
 
     fn join(&mut self, bytes: &[u8]) -> Option<Incoming> {
         if self.joining.len() + bytes.len() > LARGEST_FRAME {
-            return Some(Incoming::Lost("the server sent a message over 4 MiB".to_owned()));
+            return Some(lost("the server sent a message over 4 MiB".to_owned()));
         }
         self.joining.extend_from_slice(bytes);
         None
@@ -148,6 +185,16 @@ impl Connection {
     pub async fn goodbye(&self) {
         // A connection that is gone needs none.
         drop(self.frames.send(Message::Close(Some(CloseCode::Normal.into()))).await);
+    }
+
+    /// Says goodbye and waits for the server's, without keeping anyone waiting.
+    pub fn leave(mut self) {
+        tokio::task::spawn_local(async move {
+            let until = Instant::now() + GOODBYE;
+            if timeout_at(until, self.goodbye()).await.is_ok() {
+                while let Ok(Incoming::Text(_)) = timeout_at(until, self.next()).await {}
+            }
+        });
     }
 }
 
@@ -192,27 +239,34 @@ fn copied(message: &Message) -> Option<Message> {
 
 fn text(bytes: &[u8]) -> Incoming {
     std::str::from_utf8(bytes).map_or_else(
-        |_| Incoming::Lost("the server sent a text that is not UTF-8".to_owned()),
+        |_| lost("the server sent a text that is not UTF-8".to_owned()),
         |text| Incoming::Text(text.to_owned()),
     )
 }
 
+fn lost(cause: String) -> Incoming {
+    Incoming::Over(Parting::Lost(cause))
+}
+
 /// Why an upgrade was refused. Its body can't be read, so the license is asked about; where that is in
 /// order, the status alone must do.
-async fn why(server: &Server, license: &Secret, model: &str, status: StatusCode) -> Failure {
-    let asked = Http::new(server.clone(), Some(license.clone()), DIAL_TIMEOUT).get("/v1/license").await;
+async fn why(server: &Server, license: &Secret, door: Door<'_>, status: StatusCode) -> Failure {
+    let asked = Http::new(server.clone(), Some(license.clone()), RESUME_TIMEOUT).get("/v1/license").await;
     if let Err(Failure::Refused { status: of_license, code, message }) = asked
         && of_license == status.as_u16()
     {
         return Failure::Refused { status: of_license, code, message };
     }
+    let model = match door {
+        Door::New { model, .. } => format!("the model `{model}`"),
+        Door::Resume { .. } => "this session".to_owned(),
+    };
     let (code, message) = match status.as_u16() {
-        400 => ("invalid_request", format!("it doesn't take this request for the model `{model}`")),
+        400 => ("invalid_request", format!("it doesn't take this request for {model}")),
         401 => ("invalid_api_key", "this license is not valid here".to_owned()),
-        403 => {
-            ("not_allowed", format!("this license does not include the model `{model}`, realtime use or this address"))
-        }
-        404 => ("model_not_found", format!("the model `{model}` does not exist or is not served here")),
+        403 => ("not_allowed", format!("this license does not include {model}, realtime use or this address")),
+        404 => ("model_not_found", format!("{model} does not exist or is not served here")),
+        410 => ("session_gone", "the session can't be resumed any more; start a new one".to_owned()),
         429 => ("limit_reached", "the license's quota is used up, or it holds too many sessions at once".to_owned()),
         502 => ("upstream_unavailable", "the translation provider is unavailable; try again shortly".to_owned()),
         503 => ("unavailable", "it takes no new sessions now; try again shortly".to_owned()),

@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
+use crate::wire::continuity::OWN_ID;
+
 /// A server event, reduced to what captions, audio and the session's end need.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -59,8 +61,13 @@ pub enum Event {
         /// What becomes of the caption.
         change: Change,
     },
-    /// Translated speech: 24 kHz mono samples.
-    Audio(Vec<i16>),
+    /// Translated speech.
+    Audio {
+        /// The response.
+        response: String,
+        /// 24 kHz, mono.
+        samples: Vec<i16>,
+    },
     /// A translation's end.
     ResponseDone {
         /// The response.
@@ -78,8 +85,10 @@ pub enum Event {
         message: String,
         /// The request was wrong, the session goes on.
         recoverable: bool,
+        /// The gateway's own; it closes next.
+        by_gateway: bool,
     },
-    /// Anything else, among it the gateway's own `gateway.*` events.
+    /// Anything else.
     Other,
 }
 
@@ -126,7 +135,10 @@ impl Event {
             },
             "response.created" => Self::ResponseCreated(string(&event, "/response/id")),
             "response.output_item.added" => Self::OutputItem { response: response(), item: string(&event, "/item/id") },
-            "response.audio.delta" => samples(&string(&event, "/delta")).map_or(Self::Other, Self::Audio),
+            "response.audio.delta" => match samples(&string(&event, "/delta")) {
+                Some(samples) => Self::Audio { response: response(), samples },
+                None => Self::Other,
+            },
             "response.done" => Self::ResponseDone {
                 response: string(&event, "/response/id"),
                 completed: event.pointer("/response/status").and_then(Value::as_str) == Some("completed"),
@@ -165,9 +177,10 @@ fn error(event: &Value) -> Event {
     let kind = string(event, "/error/type");
     let code = string(event, "/error/code");
     // The gateway's own errors always end the session, also those about the request.
-    let of_gateway = string(event, "/event_id").starts_with("event_gw_");
+    let by_gateway = string(event, "/event_id").starts_with(OWN_ID);
     Event::Error {
-        recoverable: kind == "invalid_request_error" && !of_gateway,
+        recoverable: kind == "invalid_request_error" && !by_gateway,
+        by_gateway,
         message: string(event, "/error/message"),
         code: if code.is_empty() { kind } else { code },
     }
@@ -254,7 +267,8 @@ mod tests {
 
     #[test]
     fn audio_is_little_endian() {
-        assert_eq!(Event::read(r#"{"type":"response.audio.delta","delta":"AQD//w=="}"#), Event::Audio(vec![1, -1]));
+        let audio = Event::Audio { response: "r".to_owned(), samples: vec![1, -1] };
+        assert_eq!(Event::read(r#"{"type":"response.audio.delta","response_id":"r","delta":"AQD//w=="}"#), audio);
         assert_eq!(Event::read(r#"{"type":"response.audio.delta","delta":"%%"}"#), Event::Other);
     }
 }

@@ -31,3 +31,16 @@ pub enum Failure {
     #[error("{0}")]
     Protocol(String),
 }
+
+impl Failure {
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { code, .. } if code == "insufficient_quota" => false,
+            Self::Refused { status, .. } => *status == 429 || *status >= 500,
+            Self::Address(_) | Self::Input(_) | Self::Protocol(_) => false,
+        }
+    }
+}

@@ -1,15 +1,22 @@
-//! The customer's client: streams speech to a gateway and collects captions, audio and usage.
+//! The customer's client: streams speech to a gateway and collects captions, audio and usage; resumes by itself.
+pub mod announcement;
 pub mod audio_file;
 pub mod captions;
 pub mod connection;
+pub mod continuity;
 pub mod dialect;
 pub mod event;
 pub mod failure;
 pub mod http;
 pub mod input;
+pub mod outage;
+pub mod outcome;
+pub mod parting;
 pub mod resample;
 pub mod server;
 pub mod session;
+mod speech;
 pub mod subtitles;
+pub mod tape;
 pub mod translate;
 mod wrap;

@@ -41,11 +41,21 @@ impl Server {
         format!("{}://{}{path}", if self.secure { "https" } else { "http" }, self.rest)
     }
 
-    /// The address of a realtime session with `model`.
+    /// The address of a realtime session with `model`, which can be resumed or not.
     #[must_use]
-    pub fn realtime(&self, model: &str) -> String {
-        let scheme = if self.secure { "wss" } else { "ws" };
-        format!("{scheme}://{}/v1/realtime?model={}", self.rest, encoded(model))
+    pub fn realtime(&self, model: &str, resumable: bool) -> String {
+        let extension = if resumable { "&resumable=1" } else { "" };
+        self.socket(&format!("model={}{extension}", encoded(model)))
+    }
+
+    /// The address to resume a session at. It holds a credential: never show it.
+    #[must_use]
+    pub fn resume(&self, token: &str, last_seq: u64) -> String {
+        self.socket(&format!("resume={}&last_seq={last_seq}", encoded(token)))
+    }
+
+    fn socket(&self, query: &str) -> String {
+        format!("{}://{}/v1/realtime?{query}", if self.secure { "wss" } else { "ws" }, self.rest)
     }
 }
 
@@ -83,7 +93,11 @@ mod tests {
         ];
         for (text, http, realtime) in cases {
             let server = Server::parse(text).unwrap();
-            assert_eq!((server.http("/x"), server.realtime("m")), (http.to_owned(), realtime.to_owned()), "{text}");
+            assert_eq!(
+                (server.http("/x"), server.realtime("m", false)),
+                (http.to_owned(), realtime.to_owned()),
+                "{text}"
+            );
         }
     }
 
@@ -97,8 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn a_model_can_not_add_parameters() {
+    fn neither_a_model_nor_a_token_can_add_parameters() {
         let server = Server::parse("http://h").unwrap();
-        assert_eq!(server.realtime("a&legs=1 ü"), "ws://h/v1/realtime?model=a%26legs%3D1%20%C3%BC");
+        assert_eq!(server.realtime("a&legs=1 ü", true), "ws://h/v1/realtime?model=a%26legs%3D1%20%C3%BC&resumable=1");
+        assert_eq!(server.resume("a/b", 7), "ws://h/v1/realtime?resume=a%2Fb&last_seq=7");
     }
 }

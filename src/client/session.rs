@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::captions::{Segment, Side, Transcript};
 use super::dialect::{Dialect, Wish};
 use super::event::{Event, Usage};
+use super::parting::Told;
 
 /// What a translation has brought so far.
 pub struct Session {
@@ -12,13 +13,19 @@ pub struct Session {
     wish: Wish,
     stage: Stage,
     transcript: Transcript,
-    audio: Vec<i16>,
+    audio: Vec<Piece>,
     provider_session: Option<String>,
     tokens: Tokens,
 }
 
+/// Translated speech of one response.
+struct Piece {
+    response: String,
+    samples: Vec<i16>,
+}
+
 /// Where a session stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// `session.created` is awaited.
     Opening,
@@ -47,8 +54,8 @@ pub enum Step {
     Notice(String),
     /// All was said.
     Finished,
-    /// The session is over: code and sentence.
-    Failed(String, String),
+    /// The session is over, unless more comes.
+    Failed(Told),
 }
 
 /// Tokens of a session.
@@ -81,8 +88,11 @@ impl Session {
             return Step::Caption(index, side);
         }
         match event {
-            Event::SessionCreated(id) if self.stage == Stage::Opening => {
+            Event::SessionCreated(id) if self.provider_session.is_none() => {
                 self.provider_session = Some(id);
+                if self.stage != Stage::Opening {
+                    return Step::Wait;
+                }
                 self.stage = Stage::Configuring;
                 Step::Send(self.dialect.session_update(&self.wish))
             }
@@ -94,9 +104,10 @@ impl Session {
                 self.stage = Stage::Finished;
                 Step::Finished
             }
-            Event::Audio(samples) => {
-                self.audio.extend_from_slice(&samples);
-                Step::Audio(samples.len())
+            Event::Audio { response, samples } => {
+                let replaced = self.transcript.replaced_by(&response);
+                self.audio.retain(|piece| !replaced.contains(&piece.response));
+                Step::Audio(self.keep(response, samples))
             }
             Event::ResponseDone { usage: Some(usage), .. } => {
                 self.tokens.take(usage);
@@ -104,7 +115,10 @@ impl Session {
             }
             // What is refused before audio flows is the wish itself.
             Event::Error { message, recoverable: true, .. } if self.stage == Stage::Open => Step::Notice(message),
-            Event::Error { code, message, .. } => Step::Failed(code, message),
+            Event::Error { code, message, by_gateway, recoverable } => {
+                // The wish won't become right by waiting.
+                Step::Failed(Told { code, message, ends: by_gateway || recoverable })
+            }
             Event::SessionCreated(_)
             | Event::SessionUpdated
             | Event::SpeechStarted { .. }
@@ -117,6 +131,34 @@ impl Session {
             | Event::ResponseDone { usage: None, .. }
             | Event::Other => Step::Wait,
         }
+    }
+
+    /// What to send after a resume: the configuration, unless it is known to have arrived. `forgotten`: the
+    /// gateway lost its memory of the session.
+    pub fn resumed(&mut self, forgotten: bool) -> Option<Value> {
+        if forgotten {
+            self.transcript.epoch_lost();
+        }
+        if self.stage >= Stage::Open {
+            return None;
+        }
+        // `session.created` may have been lost with the gateway's memory.
+        self.stage = Stage::Configuring;
+        Some(self.dialect.session_update(&self.wish))
+    }
+
+    /// The provider's connection is being replaced.
+    pub fn leg_lost(&mut self) {
+        self.transcript.leg_lost();
+    }
+
+    fn keep(&mut self, response: String, mut samples: Vec<i16>) -> usize {
+        let count = samples.len();
+        match self.audio.last_mut().filter(|piece| piece.response == response) {
+            Some(piece) => piece.samples.append(&mut samples),
+            None => self.audio.push(Piece { response, samples }),
+        }
+        count
     }
 
     /// Where it stands.
@@ -145,7 +187,7 @@ impl Session {
 
     /// Translated speech so far, 24 kHz mono; the session keeps none of it.
     pub fn take_audio(&mut self) -> Vec<i16> {
-        std::mem::take(&mut self.audio)
+        std::mem::take(&mut self.audio).into_iter().flat_map(|piece| piece.samples).collect()
     }
 }
 
@@ -182,7 +224,8 @@ mod tests {
     }
 
     fn error(recoverable: bool) -> Event {
-        Event::Error { code: "invalid_value".to_owned(), message: "no such voice".to_owned(), recoverable }
+        let (code, message) = ("invalid_value".to_owned(), "no such voice".to_owned());
+        Event::Error { code, message, recoverable, by_gateway: false }
     }
 
     #[test]
@@ -193,7 +236,8 @@ mod tests {
         assert_eq!(session.on(Event::Other), Step::Wait);
         assert_eq!((session.on(Event::SessionUpdated), session.stage()), (Step::Begin, Stage::Open));
         assert_eq!(session.on(Event::SessionUpdated), Step::Wait);
-        assert_eq!(session.on(Event::Audio(vec![1, 2])), Step::Audio(2));
+        let audio = Event::Audio { response: "r".to_owned(), samples: vec![1, 2] };
+        assert_eq!(session.on(audio), Step::Audio(2));
         assert_eq!((session.on(Event::SessionFinished), session.stage()), (Step::Finished, Stage::Finished));
         assert_eq!(session.provider_session(), Some("sess_1"));
         assert_eq!(session.take_audio(), [1, 2]);
@@ -201,13 +245,14 @@ mod tests {
 
     #[test]
     fn errors_end_a_session_unless_it_is_open_and_they_are_about_a_request() {
-        let failed = Step::Failed("invalid_value".to_owned(), "no such voice".to_owned());
+        let failed =
+            |ends| Step::Failed(Told { code: "invalid_value".to_owned(), message: "no such voice".to_owned(), ends });
         let mut configuring = session("qwen3-livetranslate-flash-realtime");
         configuring.on(Event::SessionCreated("sess_1".to_owned()));
-        assert_eq!(configuring.on(error(true)), failed);
+        assert_eq!(configuring.on(error(true)), failed(true));
         let mut running = open("qwen3-livetranslate-flash-realtime");
         assert_eq!(running.on(error(true)), Step::Notice("no such voice".to_owned()));
-        assert_eq!(running.on(error(false)), failed);
+        assert_eq!(running.on(error(false)), failed(false));
     }
 
     #[test]

@@ -98,7 +98,7 @@ mod tests {
     use crate::client::captions::Caption;
 
     fn segment(start_ms: u64, end_ms: Option<u64>, text: &str) -> Segment {
-        let translation = Caption { text: text.to_owned(), is_final: true };
+        let translation = Caption { text: text.to_owned(), is_final: true, ..Caption::default() };
         Segment { start_ms, end_ms, translation, ..Segment::default() }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Line, Marks, Opening, Restored, Verdict};
-use super::tally::{Ack, Tally};
+use super::tally::{Ack, Presence, Tally};
 use crate::error::Error;
 
 /// The longest lease: five seconds of audio, in samples.
@@ -19,16 +19,31 @@ pub struct Account {
     pub(super) opening: Arc<Opening>,
     pub(super) epoch: u64,
     pub(super) tally: Arc<Tally>,
-    booked: Marks,
+    pub(super) booked: Marks,
     leased: u64,
     recorded: Marks,
     recorded_at: Instant,
     /// What the store has of the tally's ack.
     acked: Ack,
-    /// Likewise of its client's absence; `None` while that is unknown.
-    away: Option<bool>,
+    /// Likewise of its client; `None` while that is unknown.
+    presence: Option<Presence>,
     pub(super) demand: Option<Demand>,
     pub(super) closing: Option<Closing>,
+    /// Whether the store has a row for it: not for a session that was admitted while it was away.
+    pub(super) entered: bool,
+    /// What the spool has of it.
+    pub(super) spooled: Option<Spooled>,
+}
+
+/// What of an account is kept in the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spooled {
+    /// How far it has come.
+    pub(super) marks: Marks,
+    /// The point up to which it is done.
+    pub(super) ack: Ack,
+    /// Whether it ended.
+    pub(super) ended: bool,
 }
 
 /// What a session stands still for.
@@ -63,9 +78,11 @@ impl Account {
             recorded,
             recorded_at: now,
             acked,
-            away: Some(false),
+            presence: Some(Presence::Here),
             demand: None,
             closing: None,
+            entered: true,
+            spooled: None,
         }
     }
 
@@ -84,20 +101,23 @@ impl Account {
         }
     }
 
-    /// What the store doesn't know of whether a client is attached.
-    pub(super) fn moved_away(&self) -> bool {
-        self.away != Some(self.tally.away())
+    /// Whether the store doesn't know yet that its client went, or came.
+    fn moved_away(&self) -> bool {
+        self.presence != Some(self.tally.presence())
+    }
+
+    /// Whether it matters to a new session of the license: what it has used is booked before it gives way.
+    pub(super) fn may_give_way(&self) -> bool {
+        self.moved_away() || self.presence != Some(Presence::Here)
     }
 
     /// What a transaction must write of it, if anything. `sharers`: live sessions of the license here.
     pub(super) fn line(&self, sharers: u64, now: Instant) -> Option<Line> {
-        // First the ack: what it covers was forwarded before.
-        let finished = self.tally.finished_through();
-        let (input_tokens, output_tokens) = self.tally.tokens();
-        let to = Marks { samples: self.tally.forwarded().max(self.booked.samples), input_tokens, output_tokens };
-        let ack = if finished.metered <= to.samples { finished } else { self.acked };
+        let Spooled { marks: to, ack, ended: _ } = self.so_far();
         let still = self.demand.is_some() || self.closing.is_some();
-        let keep = if still { to.samples } else { self.leased.max(to.samples) };
+        let granted = self.tally.granted();
+        // More than the store has leased may be granted: out of the cushion, while it was away.
+        let keep = if still { to.samples } else { self.leased.max(granted).max(to.samples) };
         let room = keep - to.samples;
         let (need, want) = match (&self.demand, self.closing) {
             (_, Some(_)) => (0, 0),
@@ -110,7 +130,7 @@ impl Account {
         let record_from = (due && to != self.recorded).then_some(self.recorded);
         let settings = self.tally.settings();
         let said = ack != self.acked || self.moved_away() || settings.is_some();
-        let moved = to != self.booked || still || want > 0 || record_from.is_some() || said;
+        let moved = to != self.booked || keep != self.leased || still || want > 0 || record_from.is_some() || said;
         moved.then(|| Line {
             opening: self.opening.clone(),
             epoch: self.epoch,
@@ -121,14 +141,31 @@ impl Account {
             need,
             want,
             sharers,
+            granted,
             asked_at: self.demand.as_ref().map(|demand| demand.since),
             record_from,
             end: self.closing.map(|closing| closing.reason),
             parks: self.closing.is_some_and(|closing| closing.parks),
             ack,
-            away: self.tally.away(),
+            presence: self.tally.presence(),
             settings,
         })
+    }
+
+    /// How far it has come by now.
+    pub(super) fn so_far(&self) -> Spooled {
+        // First the ack: what it covers was forwarded before.
+        let finished = self.tally.finished_through();
+        let (input_tokens, output_tokens) = self.tally.tokens();
+        let marks = Marks { samples: self.tally.forwarded().max(self.booked.samples), input_tokens, output_tokens };
+        let ack = if finished.metered <= marks.samples { finished } else { self.acked };
+        Spooled { marks, ack, ended: self.closing.is_some() }
+    }
+
+    /// Whether the store lacks something of it.
+    pub(super) fn is_behind(&self) -> bool {
+        let so_far = self.so_far();
+        !self.entered || so_far.ended || so_far.marks != self.booked || so_far.ack != self.acked
     }
 
     /// Enters that a line was written; returns the answer to a demand that it settles.
@@ -138,7 +175,9 @@ impl Account {
         if let Verdict::Granted(samples) = verdict {
             self.leased += samples;
         }
-        self.tally.grant(self.leased);
+        // What was granted meanwhile, while the store didn't answer, stays.
+        let granted = self.tally.granted();
+        self.tally.grant(if granted == line.granted { self.leased } else { self.leased.max(granted) });
         if line.need == 0 && matches!(verdict, Verdict::UsedUp(_)) {
             self.tally.use_up();
         }
@@ -148,7 +187,7 @@ impl Account {
         }
         self.acked = line.ack;
         self.tally.acknowledge(line.ack);
-        self.away = Some(line.away);
+        self.presence = Some(line.presence);
         if let Some(settings) = &line.settings {
             self.tally.configured(settings);
         }
@@ -169,11 +208,11 @@ impl Account {
     }
 
     /// Goes on from what the store has, after a write whose outcome was unknown.
-    pub(super) fn reread(&mut self, (booked, leased, recorded): (Marks, u64, Marks)) {
+    pub(super) fn reread(&mut self, booked: Marks, leased: u64, recorded: Marks) {
         self.booked = booked;
         self.leased = leased;
         self.recorded = recorded;
-        self.away = None;
+        self.presence = None;
     }
 
     /// Gives the account up: nothing is booked here any more. The answer for who waits.

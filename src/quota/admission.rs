@@ -53,6 +53,19 @@ pub fn open(
     Ok(answers)
 }
 
+/// Enters sessions that were admitted while the store was away: they have happened, whatever their license's state.
+///
+/// # Errors
+/// The store's; `Conflict` for a session that is there already.
+pub fn enter(connection: &mut AnyConnection, entries: &[Arc<Opening>], instance: &Instance) -> Result<(), Error> {
+    let mut requests = Sums::new();
+    for opening in entries {
+        accounting::open_session(connection, &new_session(opening, instance))?;
+        requests.entry(&opening.license_id).or_default().0 += 1;
+    }
+    accounting::charge(connection, REQUESTS, &charges(requests))
+}
+
 fn new_session(opening: &Opening, instance: &Instance) -> NewSession {
     NewSession {
         id: opening.session_id.clone(),

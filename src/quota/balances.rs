@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::batch::Marks;
+use super::standing::{Remaining, Standing};
 use crate::clock;
 use crate::error::Error;
 use crate::store::accounting::{self, BudgetRow, Charge};
@@ -16,6 +17,8 @@ pub const AUDIO: &str = "audio_seconds";
 pub const TOKENS: &str = "tokens";
 /// Unit of sessions and requests.
 pub const REQUESTS: &str = "requests";
+
+const SAMPLES_A_SECOND: f64 = 16_000.0;
 
 /// The budgets of every license in a batch that wants something.
 pub struct Balances(HashMap<String, Vec<BudgetRow>>);
@@ -45,6 +48,29 @@ impl Balances {
     #[must_use]
     pub fn of(&self, license_id: &str) -> &[BudgetRow] {
         self.0.get(license_id).map_or(&[], Vec::as_slice)
+    }
+
+    /// How a license stands with this cushion, when `reserved` units more are reserved.
+    #[must_use]
+    pub fn standing(&self, license_id: &str, reserved: i64, cushion: i64) -> Standing {
+        let budgets = self.of(license_id);
+        let unused = |row: &BudgetRow| row.limit_units - row.used_units;
+        let tightest = |unit| budgets.iter().filter(|row| row.unit == unit).min_by_key(|row| unused(row));
+        let audio = budgets.iter().filter(|row| row.unit == AUDIO);
+        let left = audio.map(|row| unused(row) - row.reserved_units).min().unwrap_or(0) - reserved;
+        let units = [(AUDIO, SAMPLES_A_SECOND), (TOKENS, 1.0)];
+        let remaining = units.into_iter().filter_map(|(unit, scale)| {
+            let row = tightest(unit)?;
+            let shown = |units: i64| units.max(0) as f64 / scale;
+            Some(Remaining { unit, remaining: shown(unused(row)), limit: shown(row.limit_units) })
+        });
+        Standing {
+            limits: (tightest(AUDIO).is_some(), tightest(TOKENS).is_some(), tightest(REQUESTS).is_some()),
+            left,
+            cushion,
+            tokens: tightest(TOKENS).map_or(i64::MAX, unused),
+            remaining: remaining.collect(),
+        }
     }
 
     /// When the last of the license's used-up budgets of these units starts anew: `None` if none is

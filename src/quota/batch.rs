@@ -1,11 +1,14 @@
 //! What goes to the ledger in one transaction, and what comes back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::tally::Ack;
+use super::standing::Standing;
+use super::tally::{Ack, Presence};
 use crate::error::Error;
 
 /// What identifies a session on the ledger.
@@ -59,6 +62,8 @@ pub struct Line {
     pub want: u64,
     /// Live sessions of the license here.
     pub sharers: u64,
+    /// What the session was told that it may reach.
+    pub granted: u64,
     /// Since when the session waits for this line's answer, if it does.
     pub asked_at: Option<Instant>,
     /// Where the usage row that this line writes begins, if it writes one.
@@ -69,10 +74,21 @@ pub struct Line {
     pub parks: bool,
     /// The point up to which the session is done.
     pub ack: Ack,
-    /// No client is attached.
-    pub away: bool,
+    /// Whether its client is there.
+    pub presence: Presence,
     /// What the client has set, where that changed.
     pub settings: Option<Arc<str>>,
+}
+
+/// A license with live sessions here, whose cushion is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sharing {
+    /// The license.
+    pub license_id: String,
+    /// Its sessions here that stay.
+    pub sessions: u64,
+    /// What must stay of its cushion, in samples: the book goes on from that, should it not hear of the outcome.
+    pub floor: i64,
 }
 
 /// All that one transaction writes.
@@ -84,6 +100,14 @@ pub struct Batch {
     pub resumptions: Vec<String>,
     /// Sessions whose account moves.
     pub lines: Vec<Line>,
+    /// Sessions that were admitted while the store was away.
+    pub entries: Vec<Arc<Opening>>,
+    /// The licenses concerned, each once.
+    pub sharings: Vec<Sharing>,
+    /// Whether the outcome of the last transaction is unknown: only what the store has is read then.
+    pub doubt: bool,
+    /// Set when nobody waits for this transaction any more: it must not be committed then.
+    pub void: Arc<AtomicBool>,
     /// Sessions whose row must be read again first, and their epoch: the outcome of their last write is unknown.
     pub unsure: Vec<(String, u64)>,
     /// Hashes of resume tokens: whether these sessions were taken over is unknown, and nobody waits for them.
@@ -95,6 +119,7 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let nothing_new = self.openings.is_empty() && self.resumptions.is_empty() && self.lines.is_empty();
+        let nothing_new = nothing_new && self.entries.is_empty() && self.sharings.is_empty() && !self.doubt;
         nothing_new && self.unsure.is_empty() && self.stray.is_empty()
     }
 }
@@ -129,8 +154,16 @@ pub struct Restored {
     pub settings: Option<String>,
 }
 
-/// What the store has for a session whose last write was in doubt; `None`: it isn't live there in that epoch.
-pub type Reading = Option<(Marks, u64, Marks)>;
+/// What the store has for a session whose last write was in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is live here: booked, leased, and covered by usage rows.
+    Live(Marks, u64, Marks),
+    /// It has ended, or is another instance's.
+    Over,
+    /// No row.
+    Absent,
+}
 
 /// What a transaction answered, in the batch's order.
 #[derive(Debug, Clone, Default)]
@@ -143,6 +176,10 @@ pub struct Outcome {
     pub lines: Vec<Verdict>,
     /// Per unsure session.
     pub readings: Vec<Reading>,
+    /// How the licenses concerned stand now.
+    pub standings: HashMap<String, Standing>,
+    /// After a doubt: what this instance keeps for each license.
+    pub cushions: Vec<(String, i64)>,
 }
 
 /// An answer for a session that waits.

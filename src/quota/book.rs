@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::account::{Account, Closing, Demand};
 use super::batch::{Batch, Line, Opening, Outcome, Reading, Restored, Verdict};
+use super::standings::Standings;
 use super::tally::Tally;
 use crate::error::Error;
 
 /// How long a session waits for a store that doesn't answer.
-const STORE_PATIENCE: Duration = Duration::from_secs(10);
+pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer for a session that waits.
 pub type Answer = (String, Result<(), Error>);
@@ -18,17 +19,29 @@ pub type Answer = (String, Result<(), Error>);
 /// The open accounts of this instance.
 #[derive(Default)]
 pub struct Book {
-    accounts: HashMap<String, Account>,
-    sharers: HashMap<String, u64>,
-    openings: Vec<(Arc<Opening>, Arc<Tally>)>,
+    pub(super) accounts: HashMap<String, Account>,
+    pub(super) sharers: HashMap<String, u64>,
+    pub(super) openings: Vec<(Arc<Opening>, Arc<Tally>)>,
     /// Hashes of the resume tokens of sessions to be taken over.
     resumptions: Vec<String>,
     /// Sessions with a demand, an end, or new settings: those that a batch between two ticks looks at.
-    pressing: HashSet<String>,
+    pub(super) pressing: HashSet<String>,
     unsure: HashSet<String>,
     stray: HashSet<String>,
-    /// Openings in the running transaction; true when their session left meanwhile.
-    opening_now: HashMap<String, bool>,
+    /// Openings in the running transaction.
+    pub(super) opening_now: HashMap<String, OpeningNow>,
+    /// How licenses stood after the last transaction that concerned them.
+    pub(super) standings: Standings,
+    /// The outcome of the last transaction is unknown.
+    doubt: bool,
+}
+
+/// An opening in the running transaction.
+pub(super) struct OpeningNow {
+    pub(super) opening: Arc<Opening>,
+    pub(super) tally: Arc<Tally>,
+    /// The session left meanwhile.
+    left: bool,
 }
 
 impl Book {
@@ -70,7 +83,7 @@ impl Book {
 
     fn end(&mut self, session_id: &str, closing: Closing) -> bool {
         if let Some(left) = self.opening_now.get_mut(session_id) {
-            *left = true;
+            left.left = true;
         }
         self.openings.retain(|(opening, _)| opening.session_id != session_id);
         let Some(account) = self.accounts.get_mut(session_id) else { return false };
@@ -93,10 +106,16 @@ impl Book {
         self.accounts.get(session_id).is_some_and(|account| account.epoch != epoch)
     }
 
-    /// Accounts that are open, or waiting to be.
+    /// Accounts that are open, or waiting to be. Those whose end is in the spool are in good hands.
     #[must_use]
     pub fn open_accounts(&self) -> usize {
-        self.accounts.len() + self.openings.len() + self.resumptions.len() + self.stray.len()
+        let kept = self.accounts.values().filter(|account| account.spooled.is_some_and(|spooled| spooled.ended));
+        self.accounts.len() - kept.count() + self.openings.len() + self.resumptions.len() + self.stray.len()
+    }
+
+    /// Has the next transaction find out whether the store is there, and what it has.
+    pub fn look_again(&mut self) {
+        self.doubt = true;
     }
 
     /// Sessions that wait for an answer.
@@ -107,22 +126,29 @@ impl Book {
 
     /// Takes together what the next transaction must write. `tick`: with the usage of every live session.
     pub fn prepare(&mut self, now: Instant, tick: bool) -> (Batch, HashMap<String, Arc<Tally>>) {
-        if !self.unsure.is_empty() || !self.stray.is_empty() {
+        if self.doubt {
             let epoch = |id: &String| self.accounts.get(id).map_or(0, |account| account.epoch);
             let unsure = self.unsure.iter().map(|id| (id.clone(), epoch(id))).collect();
             let stray = self.stray.iter().cloned().collect();
-            return (Batch { unsure, stray, ..Batch::default() }, HashMap::new());
+            return (Batch { unsure, stray, doubt: true, ..Batch::default() }, HashMap::new());
         }
         let openings = std::mem::take(&mut self.openings);
         let tallies = openings.iter().map(|(opening, tally)| (opening.session_id.clone(), tally.clone())).collect();
+        let now_opening = |(opening, tally): &(Arc<Opening>, Arc<Tally>)| {
+            let entry = OpeningNow { opening: opening.clone(), tally: tally.clone(), left: false };
+            (opening.session_id.clone(), entry)
+        };
+        self.opening_now = openings.iter().map(now_opening).collect();
         let openings: Vec<Arc<Opening>> = openings.into_iter().map(|(opening, _)| opening).collect();
-        self.opening_now = openings.iter().map(|opening| (opening.session_id.clone(), false)).collect();
+        let entries = self.accounts.values().filter(|account| !account.entered);
+        let entries: Vec<Arc<Opening>> = entries.map(|account| account.opening.clone()).collect();
         // Who resumes the same session again takes it over from himself, in the next transaction.
         let mut resumptions = HashSet::new();
         self.resumptions.retain(|hash| !resumptions.insert(hash.clone()));
         let resumptions: Vec<String> = resumptions.into_iter().collect();
         let lines = self.lines(now, tick, &openings, &resumptions);
-        (Batch { openings, resumptions, lines, ..Batch::default() }, tallies)
+        let sharings = self.standings.sharings(&lines, &openings, &self.sharers, tick);
+        (Batch { openings, resumptions, lines, entries, sharings, ..Batch::default() }, tallies)
     }
 
     fn lines(&self, now: Instant, tick: bool, openings: &[Arc<Opening>], resumptions: &[String]) -> Vec<Line> {
@@ -138,7 +164,7 @@ impl Book {
         let concerned = |account: &&Account| {
             let Opening { session_id, license_id, resume_hash, .. } = account.opening.as_ref();
             self.pressing.contains(session_id)
-                || limited.contains(license_id.as_str()) && account.moved_away()
+                || limited.contains(license_id.as_str()) && account.may_give_way()
                 || resume_hash.as_ref().is_some_and(|hash| resuming.contains(hash.as_str()))
         };
         let mut lines: Vec<Line> = if tick {
@@ -162,16 +188,29 @@ impl Book {
         now: Instant,
     ) -> Vec<Answer> {
         let mut answers = Vec::new();
-        if !batch.stray.is_empty() {
+        if batch.doubt {
+            self.doubt = false;
             self.stray.clear();
+            self.standings.set_cushions(&outcome.cushions);
+        }
+        self.standings.enter(outcome.standings);
+        for entry in &batch.entries {
+            if let Some(account) = self.accounts.get_mut(&entry.session_id) {
+                account.entered = true;
+            }
         }
         for ((session_id, _), reading) in batch.unsure.iter().zip(outcome.readings) {
             answers.extend(self.reread(session_id, reading));
         }
         for (opening, answer) in batch.openings.iter().zip(outcome.openings) {
+            if let Some(account) = self.accounts.get_mut(&opening.session_id) {
+                // It was admitted here before the store answered.
+                account.entered = answer.is_ok();
+                continue;
+            }
             if let (Ok(()), Some(tally)) = (&answer, tallies.remove(&opening.session_id)) {
                 self.insert(Account::new(opening.clone(), tally, now));
-                if self.opening_now.get(&opening.session_id).copied().unwrap_or(false) {
+                if self.opening_now.get(&opening.session_id).is_some_and(|now| now.left) {
                     self.close(&opening.session_id, "abandoned");
                 }
             }
@@ -180,6 +219,8 @@ impl Book {
         for (line, verdict) in batch.lines.iter().zip(outcome.lines) {
             answers.extend(self.settle(line, verdict, now));
         }
+        self.opening_now.clear();
+        self.standings.retain(&self.sharers);
         answers
     }
 
@@ -192,7 +233,7 @@ impl Book {
         (tally, before)
     }
 
-    fn insert(&mut self, account: Account) {
+    pub(super) fn insert(&mut self, account: Account) {
         *self.sharers.entry(account.opening.license_id.clone()).or_default() += 1;
         self.accounts.insert(account.opening.session_id.clone(), account);
     }
@@ -204,6 +245,9 @@ impl Book {
         }
         let account = self.accounts.get_mut(session_id)?;
         let answer = account.enter(line, verdict, now);
+        if let Some(standing) = self.standings.get(&line.opening.license_id) {
+            account.tally.remain(standing.remaining.clone());
+        }
         if line.end.is_some() {
             self.remove(session_id);
         } else {
@@ -220,28 +264,36 @@ impl Book {
     /// A transaction failed: what it wrote is unknown. Openings are refused, the rest is tried again.
     pub fn fail(&mut self, batch: &Batch, error: &Error, now: Instant) -> Vec<Answer> {
         self.unsure.extend(batch.lines.iter().map(|line| line.opening.session_id.clone()));
+        self.unsure.extend(batch.entries.iter().map(|entry| entry.session_id.clone()));
         self.stray.extend(batch.resumptions.iter().cloned());
+        self.doubt = true;
+        self.standings.fall(&batch.sharings);
         let mut answers: Vec<Answer> = Vec::new();
         for opening in &batch.openings {
+            if self.accounts.contains_key(&opening.session_id) {
+                self.unsure.insert(opening.session_id.clone());
+                continue;
+            }
             // Should its row have been written after all, it is closed.
             self.insert(Account::new(opening.clone(), Arc::new(Tally::default()), now));
             self.close(&opening.session_id, "abandoned");
             self.unsure.insert(opening.session_id.clone());
             answers.push((opening.session_id.clone(), Err(error.clone())));
         }
-        answers.extend(self.tired(error, now));
+        self.opening_now.clear();
+        answers.extend(self.tired(error, STORE_PATIENCE, now));
         answers
     }
 
     /// Answers for those who have waited for the store for too long.
-    pub fn tired(&mut self, error: &Error, now: Instant) -> Vec<Answer> {
+    pub fn tired(&mut self, error: &Error, patience: Duration, now: Instant) -> Vec<Answer> {
         let mut answers = Vec::new();
         let tired: Vec<String> = self
             .accounts
             .iter()
             .filter(|(_, account)| {
                 let waits = account.demand.as_ref().filter(|_| account.closing.is_none());
-                waits.is_some_and(|demand| now.duration_since(demand.since) >= STORE_PATIENCE)
+                waits.is_some_and(|demand| now.duration_since(demand.since) >= patience)
             })
             .map(|(session_id, _)| session_id.clone())
             .collect();
@@ -258,11 +310,14 @@ impl Book {
     fn reread(&mut self, session_id: &str, reading: Reading) -> Option<Answer> {
         self.unsure.remove(session_id);
         match reading {
-            Some(reading) => {
-                self.accounts.get_mut(session_id)?.reread(reading);
+            Reading::Live(booked, leased, recorded) => {
+                let account = self.accounts.get_mut(session_id)?;
+                account.reread(booked, leased, recorded);
+                account.entered = true;
                 None
             }
-            None => self.lose(session_id),
+            Reading::Absent if self.accounts.get(session_id).is_some_and(|account| !account.entered) => None,
+            Reading::Absent | Reading::Over => self.lose(session_id),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::store::accounting::{self, Advance, UsageEvent};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
-use crate::store::{announcements, instances};
+use crate::store::{announcements, cushions, instances};
 
 /// How often an instance says that it is there, and looks after the others.
 pub const EVERY: Duration = Duration::from_secs(5);
@@ -20,6 +20,9 @@ pub const EVERY: Duration = Duration::from_secs(5);
 const GONE_AFTER: Duration = Duration::from_secs(15);
 /// Without a look at the store for so long, nobody's silence means anything.
 const OUT_OF_TOUCH: Duration = Duration::from_secs(8);
+
+/// Last seen so, a process is known to have ended.
+pub const ENDED: i64 = i64::MAX;
 
 /// When the other instances were last heard, by this one's own clock: their clocks may differ, and a store that was
 /// away has kept all of them silent. Pure.
@@ -69,12 +72,34 @@ pub fn heal(
         }
         let rows = instances::left_behind(connection)?;
         settle(connection, &rows, &Fate::Parks("crashed", now + instance.resume_window), now)?;
+        give_back_cushions(connection, gone, instance, now)?;
         let ended = continuity::end_windows(connection, now.as_microsecond())?;
         if rows.len() + ended > 0 {
             announcements::announce(connection)?;
         }
         Ok(rows.len())
     })
+}
+
+/// An instance that is gone may only be cut off, and its sessions go on out of what it keeps: that is given back
+/// when the grace must be over. What a process kept that has certainly ended is given back at once.
+fn give_back_cushions(
+    connection: &mut AnyConnection,
+    gone: &[(String, i64)],
+    instance: &Instance,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const MARGIN: u64 = 60;
+    let grace = i64::try_from(instance.grace_seconds + MARGIN).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    cushions::set_term(connection, now.as_microsecond().saturating_add(grace))?;
+    let dead = gone.iter().filter(|(_, seen_at_us)| *seen_at_us == ENDED).map(|(id, _)| id.clone());
+    let dead: Vec<String> = dead.collect();
+    let due = cushions::take_over_due(connection, now.as_microsecond(), &dead)?;
+    let mut held = Sums::new();
+    for (license_id, units) in &due {
+        held.entry(license_id).or_default().1 -= units;
+    }
+    accounting::charge(connection, AUDIO, &charges(held))
 }
 
 /// What becomes of sessions that are settled from their row.
@@ -139,6 +164,7 @@ fn end(row: &SessionRow, fate: &Fate, now: Timestamp) -> Advance {
         ack_samples: row.ack_samples,
         ack_metered: row.ack_metered,
         away: 1,
+        left_for_good: 0,
         settings: None,
     }
 }

@@ -18,8 +18,14 @@ use crate::store::instances;
 pub fn begin(connection: &mut AnyConnection, instance: &Instance, predecessor: Option<String>) -> Result<(), Error> {
     let now = clock::now();
     instances::see(connection, &instance.id, now.as_microsecond())?;
-    let ended: Vec<(String, i64)> = predecessor.map(|id| (id, i64::MAX)).into_iter().collect();
-    let healed = healing::heal(connection, &ended, instance, now)?;
+    let ended: Vec<(String, i64)> = predecessor.map(|id| (id, healing::ENDED)).into_iter().collect();
+    let mut healed = 0;
+    loop {
+        match healing::heal(connection, &ended, instance, now)? {
+            0 => break,
+            count => healed += count,
+        }
+    }
     if healed > 0 {
         log::warn!("{healed} sessions that a crash has left behind were settled");
     }
@@ -37,7 +43,10 @@ pub async fn keep(store: Store, instance: Instance) {
             instances::known(connection)
         });
         let known = match seen.await {
-            Ok(known) => known,
+            Ok(mut known) => {
+                known.retain(|(id, _)| *id != instance.id);
+                known
+            }
             Err(error) => {
                 log::warn!("this instance could not say that it is there: {}", error.cause().unwrap_or_default());
                 continue;

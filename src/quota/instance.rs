@@ -9,4 +9,6 @@ pub struct Instance {
     pub id: String,
     /// RESUME_WINDOW_SECONDS: for how long a session without an instance can be resumed.
     pub resume_window: SignedDuration,
+    /// STORE_GRACE_SECONDS: for how long sessions go on without the store.
+    pub grace_seconds: u64,
 }

@@ -18,6 +18,7 @@ use super::instance::Instance;
 use super::lease::Lease;
 use super::ledger;
 use super::resumption::{self, Resumed};
+use super::shelter::{Away, Running, Shelter, StoreWatch};
 use super::tally::Tally;
 use crate::clock;
 use crate::error::Error;
@@ -26,7 +27,7 @@ use crate::store::connection::Store;
 use crate::wire::audio::METERED_RATE;
 
 /// Live usage is written this often: a crash loses less than this of it.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
+pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// After a failed transaction.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long a session waits for its account to be opened.
@@ -40,12 +41,22 @@ pub struct Quota {
     keeper: Addr<QuotaKeeper>,
     open_accounts: Arc<AtomicUsize>,
     failing: Arc<AtomicUsize>,
+    shelter: Shelter,
+    away: Away,
 }
 
 impl Quota {
-    /// Starts the keeper on the current arbiter.
+    /// Starts the keeper on the current arbiter, with nothing beside the store.
     #[must_use]
     pub fn start(store: Store, instance: Instance, metrics: Metrics) -> Self {
+        Self::start_sheltered(store, instance, metrics, Shelter::default())
+    }
+
+    /// Starts the keeper on the current arbiter.
+    #[must_use]
+    pub fn start_sheltered(store: Store, instance: Instance, metrics: Metrics, shelter: Shelter) -> Self {
+        let presence = StoreWatch::new(instance.grace_seconds);
+        let away = presence.shown();
         let (open_accounts, failing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let keeper = QuotaKeeper {
             store,
@@ -60,8 +71,17 @@ impl Quota {
             busy: false,
             asked: false,
             tick_due: false,
+            shelter: shelter.clone(),
+            presence,
+            running: None,
+            hopeless: 0,
+            begun: 0,
+            written_at: Instant::now(),
+            spooling: false,
+            spool_used: false,
+            spool_broken: false,
         };
-        Self { keeper: keeper.start(), open_accounts, failing }
+        Self { keeper: keeper.start(), open_accounts, failing, shelter, away }
     }
 
     /// Opens a session's account and returns its lease, still empty.
@@ -70,6 +90,7 @@ impl Quota {
     /// `InsufficientQuota` when a budget of the license is used up, `SessionLimit` when it has `max_sessions` on all
     /// instances and none of them is away, what its license and key are refused for, `StorageUnavailable`.
     pub async fn open(&self, opening: Opening) -> Result<Lease, Error> {
+        self.shelter.has_room()?;
         let session_id = opening.session_id.clone();
         let tally = Arc::new(Tally::default());
         let (reply, answer) = oneshot::channel();
@@ -105,6 +126,20 @@ impl Quota {
         self.open_accounts.load(Ordering::Acquire)
     }
 
+    /// Since when the store is away, and whether sessions go on all the same.
+    #[must_use]
+    pub fn away(&self) -> &Away {
+        &self.away
+    }
+
+    /// Whether there is room on the disk for new work.
+    ///
+    /// # Errors
+    /// `StorageUnavailable`, which names the disk.
+    pub fn has_room(&self) -> Result<(), Error> {
+        self.shelter.has_room()
+    }
+
     /// Whether the last transaction was written.
     #[must_use]
     pub fn healthy(&self) -> bool {
@@ -115,9 +150,9 @@ impl Quota {
 /// The actor behind the handle; it lives as long as the process.
 pub struct QuotaKeeper {
     store: Store,
-    instance: Instance,
+    pub(super) instance: Instance,
     metrics: Metrics,
-    book: Book,
+    pub(super) book: Book,
     replies: HashMap<String, Reply>,
     /// Who waits for a session, by the hash of its resume token; first come, first served.
     resuming: HashMap<String, VecDeque<Handover>>,
@@ -128,6 +163,21 @@ pub struct QuotaKeeper {
     /// Somebody asked while a transaction was running.
     asked: bool,
     tick_due: bool,
+    pub(super) shelter: Shelter,
+    pub(super) presence: StoreWatch,
+    pub(super) running: Option<Running>,
+    /// Transactions that nobody waits for any more.
+    pub(super) hopeless: usize,
+    /// Transactions begun, since start.
+    begun: u64,
+    /// When the store last answered.
+    pub(super) written_at: Instant,
+    /// The spool is being written or emptied.
+    pub(super) spooling: bool,
+    /// There is something in the spool.
+    pub(super) spool_used: bool,
+    /// The spool takes nothing: sessions can't go on without the store.
+    pub(super) spool_broken: bool,
 }
 
 impl Actor for QuotaKeeper {
@@ -137,12 +187,7 @@ impl Actor for QuotaKeeper {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(FLUSH_EVERY, |keeper, ctx| {
             keeper.tick_due = true;
-            if keeper.busy {
-                // The running transaction may hang for as long as the store's host is away.
-                let error = Error::storage("the running transaction takes too long");
-                let answers = keeper.book.tired(&error, Instant::now());
-                keeper.answer(answers);
-            }
+            keeper.watch_store(ctx);
             keeper.turn(ctx);
         });
     }
@@ -156,6 +201,12 @@ impl Handler<Ask> for QuotaKeeper {
             Ask::Open { opening, tally, reply } => {
                 self.replies.insert(opening.session_id.clone(), reply);
                 self.book.open(opening, tally);
+                if self.presence.is_away() {
+                    self.go_on(Some(""));
+                }
+            }
+            Ask::Resume { reply, .. } if self.presence.is_surely_away() => {
+                reply(Err(Error::storage("the store is away: only it knows the session")));
             }
             Ask::Resume { resume_hash, reply } => {
                 self.resuming.entry(resume_hash.clone()).or_default().push_back(reply);
@@ -164,7 +215,11 @@ impl Handler<Ask> for QuotaKeeper {
             Ask::Demand { session_id, epoch, need, reply } => {
                 let ours = !self.book.superseded(&session_id, epoch);
                 if ours && self.book.demand(&session_id, need, Instant::now()) {
+                    let license_id = self.book.license_of(&session_id).filter(|_| self.presence.is_away());
                     self.replies.insert(session_id, reply);
+                    if let Some(license_id) = license_id {
+                        self.go_on(Some(&license_id));
+                    }
                 } else {
                     let _gone = reply.send(Err(Error::SessionGone));
                 }
@@ -195,12 +250,18 @@ impl QuotaKeeper {
             return;
         }
         self.asked = false;
-        let (batch, tallies) = self.book.prepare(Instant::now(), std::mem::take(&mut self.tick_due));
+        let (now, tick) = (Instant::now(), std::mem::take(&mut self.tick_due));
+        let (batch, tallies) = self.book.prepare(now, tick);
         if batch.is_empty() {
             return;
         }
         self.busy = true;
         let batch = Arc::new(batch);
+        self.begun += 1;
+        let number = self.begun;
+        // Nothing is spooled but while the store is away: a tick's batch after that has it all.
+        let empties_spool = tick && !batch.doubt && !self.presence.is_away();
+        self.running = Some(Running { number, batch: batch.clone(), since: now, empties_spool });
         let (written, instance) = (batch.clone(), self.instance.clone());
         let timer = self.metrics.quota_flush_seconds.start_timer();
         let store = self.store.clone();
@@ -209,12 +270,29 @@ impl QuotaKeeper {
         };
         ctx.spawn(write.into_actor(self).map(move |outcome, keeper, ctx| {
             timer.observe_duration();
+            let Some(running) = keeper.running.take_if(|running| running.number == number) else {
+                keeper.hopeless -= 1;
+                return;
+            };
             keeper.busy = false;
+            keeper.shelter.note_store(outcome.as_ref().err());
+            if outcome.is_ok() {
+                keeper.answered(&running, ctx);
+            }
             match outcome {
                 Ok(outcome) => keeper.written(&batch, outcome, tallies, ctx),
                 Err(error) => keeper.failed(&batch, &error, ctx),
             }
         }));
+    }
+
+    fn answered(&mut self, running: &Running, ctx: &mut Context<Self>) {
+        self.written_at = Instant::now();
+        if running.empties_spool && !self.presence.is_away() {
+            self.empty_spool(ctx);
+        }
+        // All that was granted without the store becomes lease before anything is given back.
+        self.tick_due |= self.presence.answered(self.written_at) || running.batch.doubt;
     }
 
     fn written(
@@ -244,12 +322,20 @@ impl QuotaKeeper {
         }
     }
 
-    fn failed(&mut self, batch: &Batch, error: &Error, ctx: &mut Context<Self>) {
+    pub(super) fn failed(&mut self, batch: &Batch, error: &Error, ctx: &mut Context<Self>) {
         self.failing.fetch_add(1, Ordering::AcqRel);
         self.metrics.quota_flush_failures.inc();
-        log::error!("usage could not be written and will be tried again: {}", error.cause().unwrap_or_default());
-        let answers = self.book.fail(batch, error, Instant::now());
+        let (cause, now) = (error.cause().unwrap_or_default(), Instant::now());
+        log::warn!("usage could not be written and will be tried again: {cause}");
+        self.presence.failed(cause, now);
+        if self.presence.in_grace(now) && !self.spool_broken {
+            let answers = self.book.admit_waiting(now);
+            self.answer(answers);
+        }
+        let answers = self.book.fail(batch, error, now);
         self.answer(answers);
+        self.go_on(None);
+        self.spool(ctx);
         for hash in &batch.resumptions {
             if let Some(reply) = self.next_in_line(hash) {
                 reply(Err(error.clone()));
@@ -288,7 +374,7 @@ impl QuotaKeeper {
         next
     }
 
-    fn answer(&mut self, answers: Vec<Answer>) {
+    pub(super) fn answer(&mut self, answers: Vec<Answer>) {
         for (session_id, answer) in answers {
             let reply = match self.settling.remove(&session_id) {
                 Some(reply) => reply,

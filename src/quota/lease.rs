@@ -6,7 +6,8 @@ use actix::Recipient;
 use tokio::sync::oneshot;
 
 use super::ask::Ask;
-use super::tally::{Ack, Tally};
+use super::standing::Remaining;
+use super::tally::{Ack, Presence, Tally};
 use crate::error::Error;
 
 /// What a session's settings may measure, bytes.
@@ -80,10 +81,23 @@ impl Lease {
         self.tally.acknowledged()
     }
 
+    /// What is left of the license's budgets, by unit: the tightest. A second or two old while audio flows; empty
+    /// where there is no limit, and before it is known.
+    #[must_use]
+    pub fn remaining(&self) -> Vec<Remaining> {
+        self.tally.remaining().to_vec()
+    }
+
     /// The client left, or came back: written with the next transaction. A session whose client is away gives way
     /// to a new one of its license.
     pub fn set_away(&self, away: bool) {
-        self.tally.set_away(away);
+        self.tally.set_presence(if away { Presence::Away } else { Presence::Here });
+    }
+
+    /// The client left for good: the session only hears the provider out. It can't be resumed any more, and it
+    /// doesn't count towards `max_sessions`.
+    pub fn leave(&self) {
+        self.tally.set_presence(Presence::Left);
     }
 
     /// The client's settings changed: JSON, all of them, for whoever takes the session over. Written by the next

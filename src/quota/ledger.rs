@@ -1,20 +1,23 @@
 //! One transaction of the ledger: what a [`Batch`] writes, and what the budgets answer.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
 use super::admission;
-use super::allot::{self, Share};
 use super::balances::{AUDIO, Balances, Sums, TOKENS, charges, marks, signed, token_sum};
 use super::batch::{Batch, Line, Outcome, Reading, Verdict};
+use super::grants::{Grants, spends_tokens};
 use super::instance::Instance;
 use super::takeover;
+use super::tally::Presence;
 use super::window;
 use crate::error::Error;
-use crate::store::accounting::{self, Advance, BudgetRow, UsageEvent};
+use crate::store::accounting::{self, Advance, UsageEvent};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
+use crate::store::cushions;
 
 /// Writes a batch in one transaction. Blocks.
 ///
@@ -30,7 +33,7 @@ pub fn write(
     let write = |connection: &mut AnyConnection, looks: bool| {
         accounting::transaction(connection, |connection| {
             accounting::lock_ledger(connection)?;
-            let lost = if looks { lost(connection, &batch.lines)? } else { HashSet::new() };
+            let lost = if looks { lost(connection, &batch.lines, instance)? } else { HashSet::new() };
             Writing { batch, lost, instance, now }.write(connection)
         })
     };
@@ -46,10 +49,15 @@ pub fn write(
 }
 
 /// Which of these lines' sessions another instance has taken over, or ended.
-fn lost(connection: &mut AnyConnection, lines: &[Line]) -> Result<HashSet<String>, Error> {
+fn lost(connection: &mut AnyConnection, lines: &[Line], instance: &Instance) -> Result<HashSet<String>, Error> {
     let epochs: Vec<(String, u64)> = lines.iter().map(|line| (line.opening.session_id.clone(), line.epoch)).collect();
-    let readings = reread(connection, &epochs)?;
-    Ok(epochs.into_iter().zip(readings).filter(|(_, reading)| reading.is_none()).map(|((id, _), _)| id).collect())
+    let readings = reread(connection, &epochs, instance)?;
+    Ok(epochs
+        .into_iter()
+        .zip(readings)
+        .filter(|(_, reading)| !matches!(reading, Reading::Live(..)))
+        .map(|((id, _), _)| id)
+        .collect())
 }
 
 /// One attempt.
@@ -64,16 +72,21 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn write(&self, connection: &mut AnyConnection) -> Result<Outcome, Error> {
         let (batch, now) = (self.batch, self.now);
-        if !batch.unsure.is_empty() || !batch.stray.is_empty() {
+        if batch.doubt {
             takeover::park_strays(connection, &batch.stray, self.instance, now)?;
-            return Ok(Outcome { readings: reread(connection, &batch.unsure)?, ..Outcome::default() });
+            let readings = reread(connection, &batch.unsure, self.instance)?;
+            cushions::reclaim(connection, &self.instance.id)?;
+            let cushions = cushions::of_instance(connection, &self.instance.id)?;
+            return Ok(Outcome { readings, cushions, ..Outcome::default() });
         }
+        admission::enter(connection, &batch.entries, self.instance)?;
         let ours = |line: &&Line| !self.lost.contains(&line.opening.session_id);
         let lines: Vec<&Line> = batch.lines.iter().filter(ours).collect();
         charge(connection, &lines)?;
         start_periods(connection, now)?;
         let mut balances = Balances::load(connection, concerned(batch))?;
-        let verdicts = grant(connection, &lines, &balances)?;
+        let grants = Grants::new(connection, &balances, self.instance)?;
+        let (verdicts, standings) = grants.give(connection, &lines, &batch.sharings)?;
         let advances = lines.iter().zip(&verdicts).map(|(line, verdict)| self.advance(line, *verdict));
         let advances: Vec<Advance> = advances.collect();
         let moved = accounting::advance(connection, &advances, now.as_microsecond())?;
@@ -85,12 +98,16 @@ impl Writing<'_> {
         let resumptions = takeover::take_over(connection, &batch.resumptions, self.instance, now)?;
         let mut verdicts = verdicts.into_iter();
         let verdict = |line| if ours(&line) { verdicts.next().unwrap_or(Verdict::Wait) } else { Verdict::Lost };
-        Ok(Outcome { openings, resumptions, lines: batch.lines.iter().map(verdict).collect(), readings: Vec::new() })
+        let lines = batch.lines.iter().map(verdict).collect();
+        if batch.void.load(Ordering::Acquire) {
+            return Err(Error::storage("nobody waits for this transaction any more"));
+        }
+        Ok(Outcome { openings, resumptions, lines, standings, ..Outcome::default() })
     }
 
     fn advance(&self, line: &Line, verdict: Verdict) -> Advance {
         let granted = if let Verdict::Granted(samples) = verdict { samples } else { 0 };
-        let parks = line.parks && line.opening.resume_hash.is_some();
+        let parks = line.parks && line.opening.resume_hash.is_some() && line.presence != Presence::Left;
         let status = match line.end {
             None => "live",
             Some(_) if parks => "parked",
@@ -112,7 +129,8 @@ impl Writing<'_> {
             resume_until_us: parks.then(|| (self.now + self.instance.resume_window).as_microsecond()),
             ack_samples: signed(line.ack.samples),
             ack_metered: signed(line.ack.metered),
-            away: i64::from(line.away || parks),
+            away: i64::from(parks || line.presence != Presence::Here),
+            left_for_good: i64::from(line.presence == Presence::Left),
             settings: line.settings.as_deref().map(str::to_owned),
         }
     }
@@ -122,20 +140,35 @@ impl Writing<'_> {
 fn concerned(batch: &Batch) -> Vec<String> {
     let asking = batch.lines.iter().filter(|line| line.want > 0 || spends_tokens(line));
     let asking = asking.map(|line| &line.opening.license_id);
-    asking.chain(batch.openings.iter().map(|opening| &opening.license_id)).cloned().collect()
+    let opening = batch.openings.iter().map(|opening| &opening.license_id);
+    asking.chain(opening).chain(batch.sharings.iter().map(|sharing| &sharing.license_id)).cloned().collect()
 }
 
-fn reread(connection: &mut AnyConnection, sessions: &[(String, u64)]) -> Result<Vec<Reading>, Error> {
+/// What the store has of sessions. Those that were taken for left behind, and that nobody has taken over, are
+/// this instance's again.
+fn reread(
+    connection: &mut AnyConnection,
+    sessions: &[(String, u64)],
+    instance: &Instance,
+) -> Result<Vec<Reading>, Error> {
     let ids: Vec<String> = sessions.iter().map(|(id, _)| id.clone()).collect();
-    let rows = continuity::find_all(connection, &ids)?;
+    let epochs: HashMap<&str, i64> = sessions.iter().map(|(id, epoch)| (id.as_str(), signed(*epoch))).collect();
+    let ours = |row: &SessionRow| epochs.get(row.id.as_str()) == Some(&row.epoch);
+    let mut rows = continuity::find_all(connection, &ids)?;
+    let healed = rows.iter().filter(|row| row.status != "live" && ours(row) && row.instance_id == instance.id);
+    let healed: Vec<String> = healed.map(|row| row.id.clone()).collect();
+    if !healed.is_empty() && continuity::revive(connection, &healed)? > 0 {
+        rows = continuity::find_all(connection, &ids)?;
+    }
     let rows: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let reading = |(id, epoch): &(String, u64)| {
-        let ours = |row: &&SessionRow| row.status == "live" && row.epoch == signed(*epoch);
-        rows.get(id.as_str()).copied().filter(ours).map(|row| {
-            let booked = marks(row.booked_samples, row.booked_input_tokens, row.booked_output_tokens);
-            let recorded = marks(row.recorded_samples, row.recorded_input_tokens, row.recorded_output_tokens);
-            (booked, row.leased_samples.unsigned_abs(), recorded)
-        })
+    let reading = |(id, _): &(String, u64)| {
+        let Some(row) = rows.get(id.as_str()) else { return Reading::Absent };
+        if row.status != "live" || !ours(row) {
+            return Reading::Over;
+        }
+        let booked = marks(row.booked_samples, row.booked_input_tokens, row.booked_output_tokens);
+        let recorded = marks(row.recorded_samples, row.recorded_input_tokens, row.recorded_output_tokens);
+        Reading::Live(booked, row.leased_samples.unsigned_abs(), recorded)
     };
     Ok(sessions.iter().map(reading).collect())
 }
@@ -166,77 +199,6 @@ fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), E
         accounting::start_period(connection, &budget, start.as_microsecond(), end.map(Timestamp::as_microsecond))?;
     }
     Ok(())
-}
-
-fn spends_tokens(line: &Line) -> bool {
-    token_sum(line.to) > token_sum(line.from)
-}
-
-/// Answers every line, license by license.
-fn grant(connection: &mut AnyConnection, lines: &[&Line], balances: &Balances) -> Result<Vec<Verdict>, Error> {
-    let unasked = |line: &&Line| {
-        let ended = spends_tokens(line).then(|| balances.used_up(&line.opening.license_id, &[TOKENS])).flatten();
-        ended.map_or(Verdict::Granted(0), Verdict::UsedUp)
-    };
-    let mut verdicts: Vec<Verdict> = lines.iter().map(unasked).collect();
-    let mut by_license: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.want > 0) {
-        by_license.entry(&line.opening.license_id).or_default().push(index);
-    }
-    for (license_id, indices) in by_license {
-        let asking: Vec<&Line> = indices.iter().filter_map(|index| lines.get(*index).copied()).collect();
-        let answers = grant_license(connection, &asking, license_id, balances)?;
-        for (index, answer) in indices.into_iter().zip(answers) {
-            if let Some(verdict) = verdicts.get_mut(index) {
-                *verdict = answer;
-            }
-        }
-    }
-    Ok(verdicts)
-}
-
-fn grant_license(
-    connection: &mut AnyConnection,
-    lines: &[&Line],
-    license_id: &str,
-    balances: &Balances,
-) -> Result<Vec<Verdict>, Error> {
-    // A session was counted as a request when it was opened: it may go on when it was the last one.
-    if let Some(resets_at) = balances.used_up(license_id, &[AUDIO, TOKENS]) {
-        let tokens = balances.used_up(license_id, &[TOKENS]).is_some();
-        let told = |line: &Line| line.need > 0 || tokens && spends_tokens(line);
-        let verdict = |line: &&Line| if told(line) { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
-        return Ok(lines.iter().map(verdict).collect());
-    }
-    let audio: Vec<&BudgetRow> = balances.of(license_id).iter().filter(|row| row.unit == AUDIO).collect();
-    let left = |row: &&BudgetRow| row.limit_units - row.used_units - row.reserved_units;
-    let Some(available) = audio.iter().map(left).min() else {
-        return Ok(lines.iter().map(|line| Verdict::Granted(line.want.max(line.need))).collect());
-    };
-    let held = audio.iter().map(|row| row.reserved_units).max().unwrap_or(0);
-    let asks: Vec<allot::Ask> = lines
-        .iter()
-        .map(|line| allot::Ask { need: signed(line.need), want: signed(line.want), sharers: signed(line.sharers) })
-        .collect();
-    let shares = allot::allot(available, held, &asks);
-    let amount = |share: &Share| match share {
-        Share::Granted(amount) => *amount,
-        Share::Wait | Share::UsedUp => 0,
-    };
-    let total: i64 = shares.iter().map(amount).sum();
-    let overshoot = (total - available).max(0);
-    if total > 0 && !accounting::reserve(connection, license_id, total, overshoot, audio.len())? {
-        // The budget changed under us: everyone asks again.
-        return Ok(lines.iter().map(|line| if line.need > 0 { Verdict::Wait } else { Verdict::Granted(0) }).collect());
-    }
-    Ok(shares
-        .iter()
-        .map(|share| match share {
-            Share::Granted(amount) => Verdict::Granted(amount.unsigned_abs()),
-            Share::Wait => Verdict::Wait,
-            Share::UsedUp => Verdict::UsedUp(None),
-        })
-        .collect())
 }
 
 fn record(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {

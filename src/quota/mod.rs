@@ -1,4 +1,5 @@
 //! Budgets kept exactly: who may use how much, what was used, written once.
+pub mod absence;
 pub mod account;
 pub mod admission;
 pub mod allot;
@@ -6,13 +7,20 @@ pub mod ask;
 pub mod balances;
 pub mod batch;
 pub mod book;
+pub mod cushion;
+pub mod grants;
 pub mod healing;
 pub mod heartbeat;
 pub mod instance;
 pub mod keeper;
 pub mod lease;
 pub mod ledger;
+pub mod replay;
 pub mod resumption;
+pub mod shelter;
+pub mod standing;
+pub mod standings;
+pub mod survival;
 pub mod takeover;
 pub mod tally;
 pub mod window;

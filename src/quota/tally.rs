@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::standing::Remaining;
+
 /// A point of a resumable session up to which everything is done: heard, booked, its captions delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ack {
@@ -10,6 +12,18 @@ pub struct Ack {
     pub samples: u64,
     /// What was metered up to there, samples of 1/16,000 s.
     pub metered: u64,
+}
+
+/// Whether a session's client is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// It is connected.
+    #[default]
+    Here,
+    /// It may come back; until then its session gives way to a new one of the license.
+    Away,
+    /// It won't come back: the session only hears the provider out, and counts no more.
+    Left,
 }
 
 /// What a session has used and may use: written by the link, read by the keeper every second, and
@@ -21,20 +35,22 @@ pub struct Tally {
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     used_up: AtomicBool,
-    away: AtomicBool,
     lost: AtomicBool,
     progress: Mutex<Progress>,
 }
 
-/// What only resumable sessions have.
+/// What changes once a second at most.
 #[derive(Debug, Default)]
 struct Progress {
+    presence: Presence,
     /// What the link found done.
     finished: Ack,
     /// What of it the store has.
     acknowledged: Ack,
     /// What the client has set and the store doesn't have.
     settings: Option<Arc<str>>,
+    /// What the license's budgets have left.
+    remaining: Arc<[Remaining]>,
 }
 
 impl Tally {
@@ -46,7 +62,7 @@ impl Tally {
             granted: samples.into(),
             input_tokens: input_tokens.into(),
             output_tokens: output_tokens.into(),
-            progress: Mutex::new(Progress { finished: ack, acknowledged: ack, settings: None }),
+            progress: Mutex::new(Progress { finished: ack, acknowledged: ack, ..Progress::default() }),
             ..Self::default()
         }
     }
@@ -96,15 +112,18 @@ impl Tally {
         self.granted.store(through, Ordering::Release);
     }
 
-    /// Whether a client is missing.
+    /// Whether its client is there.
     #[must_use]
-    pub fn away(&self) -> bool {
-        self.away.load(Ordering::Acquire)
+    pub fn presence(&self) -> Presence {
+        self.progress().presence
     }
 
-    /// The client left, or came back.
-    pub fn set_away(&self, away: bool) {
-        self.away.store(away, Ordering::Release);
+    /// The client went, or came back; who left for good has left.
+    pub fn set_presence(&self, presence: Presence) {
+        let mut progress = self.progress();
+        if progress.presence != Presence::Left {
+            progress.presence = presence;
+        }
     }
 
     /// Whether another instance has the session now, or ended it.
@@ -139,6 +158,17 @@ impl Tally {
     #[must_use]
     pub fn acknowledged(&self) -> Ack {
         self.progress().acknowledged
+    }
+
+    /// What is left of the license's budgets, by the last transaction.
+    #[must_use]
+    pub fn remaining(&self) -> Arc<[Remaining]> {
+        self.progress().remaining.clone()
+    }
+
+    /// A transaction told what is left of the license's budgets.
+    pub fn remain(&self, remaining: Arc<[Remaining]>) {
+        self.progress().remaining = remaining;
     }
 
     /// The client's settings changed; the keeper writes them.

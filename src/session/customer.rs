@@ -8,11 +8,16 @@ use super::frames::Frame;
 use super::replay::{Next, Replay};
 use super::sides::Pressure;
 use super::step::{Action, Step};
+use crate::quota::standing::Remaining;
 use crate::quota::tally::Ack;
 use crate::wire::continuity::GatewayEvent;
 
 /// A customer who took nothing for so long gets no audio.
 const TEXT_ONLY_AFTER: Duration = Duration::from_secs(10);
+/// Shares of a budget at which the customer is told of what is left.
+const QUOTA_SHARES: [f64; 2] = [0.2, 0.05];
+/// Seconds of audio at which he is told too.
+const QUOTA_SECONDS: f64 = 10.0;
 /// Points that wait for the customer's word at most; later ones take the place of the last.
 const POINTS: usize = 64;
 
@@ -47,6 +52,8 @@ pub struct Customer {
     told: Option<u64>,
     spoke: bool,
     text_only: bool,
+    /// How many of the marks of each unit's budget were told.
+    quota_told: Vec<(&'static str, usize)>,
 }
 
 impl Customer {
@@ -65,6 +72,7 @@ impl Customer {
             told: None,
             spoke: false,
             text_only: false,
+            quota_told: Vec::new(),
         }
     }
 
@@ -228,6 +236,23 @@ impl Customer {
     #[must_use]
     pub fn ping(&self) -> u64 {
         self.replay.sent()
+    }
+
+    /// Tells how much is left of a budget, when it passes a mark: a fifth, a twentieth, ten seconds of audio.
+    pub fn budget(&mut self, left: &Remaining, step: &mut Step<'_>) {
+        let below = |share: &&f64| left.remaining <= *share * left.limit;
+        let seconds = left.unit == "audio_seconds" && left.remaining <= QUOTA_SECONDS;
+        let passed = QUOTA_SHARES.iter().filter(below).count() + usize::from(seconds);
+        let told = match self.quota_told.iter_mut().find(|(unit, _)| *unit == left.unit) {
+            Some((_, told)) => std::mem::replace(told, passed),
+            None => {
+                self.quota_told.push((left.unit, passed));
+                0
+            }
+        };
+        if passed > told {
+            step.act(Action::Notice(GatewayEvent::Quota { unit: left.unit, remaining: left.remaining.max(0.0) }));
+        }
     }
 
     /// A second passed.

@@ -130,7 +130,10 @@ impl UpstreamLink {
                 }
             }
             Action::CutClient => self.client.cut(),
-            Action::LeaveSeat => self.seat = None,
+            Action::LeaveSeat => {
+                self.seat = None;
+                self.lease.iter().for_each(Lease::leave);
+            }
             Action::Finish(reason) => self.finish(reason, ctx),
             Action::Release(reason) => self.release(reason, ctx),
             Action::Demand(samples) => self.demand(samples, ctx),
@@ -261,6 +264,10 @@ impl UpstreamLink {
         if self.lease.as_ref().is_some_and(Lease::lost) {
             self.on(Event::Moved, ctx);
         }
+        if self.relay.resumable() {
+            let budgets = self.lease.as_ref().map(Lease::remaining).unwrap_or_default();
+            budgets.into_iter().for_each(|left| self.on(Event::Budget(left), ctx));
+        }
         let pressure = Pressure { downlink: self.client.downlink().stalled(), uplink: self.uplink.stalled() };
         self.on(Event::Tick(pressure), ctx);
         self.client.cut_if_stuck();
@@ -295,15 +302,6 @@ impl UpstreamLink {
             self.connect(FIRST, upstream, ctx);
         }
     }
-
-    /// A socket that another one has replaced is not heard; what it was charged is free again.
-    fn ignore(&self, said: &Said) {
-        match said {
-            Said::Frame(frame) => self.uplink.give(charge(frame.len())),
-            Said::Ping | Said::Pong(_) => self.uplink.give(charge(0)),
-            Said::Attached(_) | Said::Broke(_) | Said::Gone(_) => {}
-        }
-    }
 }
 
 impl Handler<Up> for UpstreamLink {
@@ -312,7 +310,8 @@ impl Handler<Up> for UpstreamLink {
     fn handle(&mut self, Up { socket, said }: Up, ctx: &mut Context<Self>) {
         match said {
             Said::Attached(client) => self.attach(client, socket, ctx),
-            said if !self.client.hears(socket) => self.ignore(&said),
+            // A socket that another one has replaced is not heard; what it was charged is free again.
+            said if !self.client.hears(socket) => self.uplink.give(said.charge()),
             Said::Frame(frame) => self.on(Event::Client(frame), ctx),
             Said::Ping => {
                 self.uplink.give(charge(0));
@@ -352,6 +351,7 @@ impl Handler<Control> for UpstreamLink {
 
     fn handle(&mut self, control: Control, ctx: &mut Context<Self>) {
         let event = match control {
+            Control::End(Error::SessionGone) => Event::Moved,
             Control::End(why) => Event::End(why),
             Control::ExpiresAt(at) => Event::ExpiresAt(at),
             Control::GoAway(deadline) => Event::GoAway(deadline),

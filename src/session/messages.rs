@@ -2,7 +2,7 @@
 
 use actix::{Message, Recipient};
 
-use super::flow::Flow;
+use super::flow::{Flow, charge};
 use super::frames::Frame;
 use super::socket::ClientSocket;
 use crate::error::Error;
@@ -32,6 +32,18 @@ pub enum Said {
     Broke(Error),
     /// The socket is gone; true if the customer sent a close frame.
     Gone(bool),
+}
+
+impl Said {
+    /// What the uplink was charged for it.
+    #[must_use]
+    pub fn charge(&self) -> usize {
+        match self {
+            Self::Frame(frame) => charge(frame.len()),
+            Self::Ping | Self::Pong(_) => charge(0),
+            Self::Attached(_) | Self::Broke(_) | Self::Gone(_) => 0,
+        }
+    }
 }
 
 /// From the link to the customer's socket.

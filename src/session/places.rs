@@ -261,7 +261,7 @@ impl Places {
                 return;
             }
             held -= size(place).min(held);
-            place.tell(Control::End(Error::SessionGone));
+            place.tell(Control::End(Error::Overloaded));
         }
         if held > self.memory_limit {
             self.tell_where(|_| true, &Control::SpareMemory);

@@ -130,6 +130,11 @@ impl Relay {
             Event::Moved => self.moved(step),
             Event::ExpiresAt(at) => self.expires_at = at,
             Event::GoAway(deadline) => self.go_away(deadline, step),
+            Event::Budget(left) => {
+                if let Some(customer) = self.customer.as_mut().filter(|customer| customer.there()) {
+                    customer.budget(&left, step);
+                }
+            }
             Event::Tick(pressure) => self.on_tick(pressure, step),
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::frames::Frame;
 use super::sides::{Pressure, Side};
 use crate::error::Error;
+use crate::quota::standing::Remaining;
 use crate::quota::tally::Ack;
 use crate::wire::continuity::GatewayEvent;
 use crate::wire::realtime::Usage;
@@ -38,6 +39,8 @@ pub enum Event {
     ExpiresAt(Option<jiff::Timestamp>),
     /// The instance goes away by then.
     GoAway(Instant),
+    /// What is left of a budget.
+    Budget(Remaining),
     /// A second passed.
     Tick(Pressure),
 }

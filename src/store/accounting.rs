@@ -249,6 +249,8 @@ pub struct Advance {
     pub ack_metered: i64,
     /// 1: no client is attached.
     pub away: i64,
+    /// 1: its client won't come back; it can't be resumed any more.
+    pub left_for_good: i64,
     /// What the client has set; `None` leaves it as it is.
     pub settings: Option<String>,
 }
@@ -280,6 +282,7 @@ pub fn advance(connection: &mut AnyConnection, advances: &[Advance], now_us: i64
             ("ack_samples", "bigint"),
             ("ack_metered", "bigint"),
             ("away", "bigint"),
+            ("left_for_good", "bigint"),
             ("settings", "text"),
         ],
     );
@@ -293,7 +296,7 @@ pub fn advance(connection: &mut AnyConnection, advances: &[Advance], now_us: i64
          resume_until_us = v.resume_until_us, ack_samples = v.ack_samples, ack_metered = v.ack_metered, \
          away_since_us = CASE WHEN v.away = 1 THEN COALESCE(away_since_us, $2) ELSE NULL END, \
          settings = CASE WHEN v.status = 'ended' THEN NULL ELSE COALESCE(v.settings, sessions.settings) END, \
-         resume_hash = CASE WHEN v.status = 'ended' THEN NULL ELSE resume_hash END \
+         resume_hash = CASE WHEN v.status = 'ended' OR v.left_for_good = 1 THEN NULL ELSE resume_hash END \
          FROM v WHERE sessions.id = v.id AND sessions.epoch = v.epoch AND sessions.booked_samples = v.from_booked \
          AND sessions.leased_samples = v.from_leased AND sessions.status = 'live'"
     );
@@ -368,5 +371,6 @@ pub fn leased_now(connection: &mut AnyConnection, license_id: &str) -> Result<i6
         .filter(sessions::status.eq("live"))
         .select(sql::<diesel::sql_types::Nullable<BigInt>>("CAST(SUM(leased_samples - booked_samples) AS BIGINT)"))
         .first(connection)?;
-    Ok(held.unwrap_or(0))
+    let kept = super::cushions::of_licenses(connection, &[license_id.to_owned()])?;
+    Ok(held.unwrap_or(0) + kept.iter().map(|(_, units)| units).sum::<i64>())
 }

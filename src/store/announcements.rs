@@ -53,9 +53,17 @@ pub fn listen(location: &Location, heard: impl Fn() + Send + 'static) -> Result<
     let (url, stopped) = (impatient(url), Arc::new(AtomicBool::new(false)));
     let seen = stopped.clone();
     let listener = thread::Builder::new().name("announcements".to_owned()).spawn(move || {
+        let listening = AtomicBool::new(true);
+        let heard = || {
+            listening.store(true, Ordering::Relaxed);
+            heard();
+        };
         while !seen.load(Ordering::Acquire) {
             if let Err(error) = hear(&url, &heard, &seen) {
-                log::warn!("announcements of other instances are found by looking alone: {error}");
+                // Said once for each time that it broke off, not for each try.
+                if listening.swap(false, Ordering::Relaxed) {
+                    log::warn!("announcements of other instances are found by looking alone: {error}");
+                }
                 thread::sleep(RETRY_AFTER);
             }
         }

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::backend::AnyConnection;
+use super::cushions;
 use super::schema::budgets;
 use crate::error::Error;
 
@@ -57,7 +58,13 @@ pub fn of_license(connection: &mut AnyConnection, license_id: &str) -> Result<Ve
 /// The store's.
 pub fn of_licenses(connection: &mut AnyConnection, license_ids: &[String]) -> Result<Vec<Budget>, Error> {
     let query = budgets::table.filter(budgets::license_id.eq_any(license_ids)).order(budgets::id);
-    Ok(query.select(Budget::as_select()).load(connection)?)
+    let mut rows: Vec<Budget> = query.select(Budget::as_select()).load(connection)?;
+    // What instances keep for an absence of the store is given back as soon as it is needed: it counts as free.
+    for (license_id, units) in cushions::of_licenses(connection, license_ids)? {
+        let audio = rows.iter_mut().filter(|row| row.license_id == license_id && row.unit == "audio_seconds");
+        audio.for_each(|row| row.reserved_units = (row.reserved_units - units).max(0));
+    }
+    Ok(rows)
 }
 
 /// Gives a budget another limit; what is used stays used.

@@ -61,15 +61,15 @@ impl Store {
     /// `StorageUnavailable` when no connection can be made within 10 s.
     pub fn open(location: Location) -> Result<Self, Error> {
         const CONNECTIONS: u32 = 8;
-        Self::open_with(location, CONNECTIONS)
+        const PATIENCE: Duration = Duration::from_secs(10);
+        Self::open_with(location, CONNECTIONS, PATIENCE)
     }
 
-    /// The same with another number of connections at most.
+    /// The same with another number of connections at most, and another patience for one.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_with(location: Location, connections: u32) -> Result<Self, Error> {
-        const PATIENCE: Duration = Duration::from_secs(10);
+    pub fn open_with(location: Location, connections: u32, patience: Duration) -> Result<Self, Error> {
         if let Location::Sqlite(path) = &location
             && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
         {
@@ -79,7 +79,7 @@ impl Store {
         let pool = r2d2::Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))
-            .connection_timeout(PATIENCE)
+            .connection_timeout(patience)
             .test_on_check_out(false)
             .build(Dialer { location })
             .map_err(Error::storage)?;

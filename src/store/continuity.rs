@@ -187,7 +187,26 @@ pub fn take_over(connection: &mut AnyConnection, ids: &[String], instance_id: &s
     Ok(taken.execute(connection)?)
 }
 
-/// How many sessions of these licenses have not ended.
+/// Makes sessions live again whose instance was wrongly taken for gone; what they were leased was given back.
+///
+/// # Errors
+/// The store's.
+pub fn revive(connection: &mut AnyConnection, ids: &[String]) -> Result<usize, Error> {
+    let healed = sessions::table
+        .filter(sessions::id.eq_any(ids))
+        .filter(sessions::status.ne("live"))
+        .filter(sessions::end_reason.eq_any(["crashed", "window_over"]))
+        .filter(sessions::end_wanted.is_null());
+    let revived = diesel::update(healed).set((
+        sessions::status.eq("live"),
+        sessions::resume_until_us.eq(None::<i64>),
+        sessions::end_reason.eq(None::<String>),
+        sessions::ended_at_us.eq(None::<i64>),
+    ));
+    Ok(revived.execute(connection)?)
+}
+
+/// How many sessions of these licenses have a client, or may have one again.
 ///
 /// # Errors
 /// The store's.
@@ -195,12 +214,13 @@ pub fn count_living(connection: &mut AnyConnection, license_ids: &[String]) -> R
     let living = sessions::table
         .filter(sessions::license_id.eq_any(license_ids))
         .filter(sessions::status.eq_any(["live", "parked"]))
+        .filter(sessions::away_since_us.is_null().or(sessions::resume_hash.is_not_null()))
         .group_by(sessions::license_id)
         .select((sessions::license_id, diesel::dsl::count_star()));
     Ok(living.load(connection)?)
 }
 
-/// The license's sessions without a client, longest away first.
+/// The license's sessions whose client may come back, longest away first.
 ///
 /// # Errors
 /// The store's.
@@ -209,6 +229,7 @@ pub fn longest_away(connection: &mut AnyConnection, license_id: &str, most: i64)
         .filter(sessions::license_id.eq(license_id))
         .filter(sessions::status.eq_any(["live", "parked"]))
         .filter(sessions::away_since_us.is_not_null())
+        .filter(sessions::resume_hash.is_not_null())
         .order((sessions::away_since_us, sessions::id))
         .limit(most);
     Ok(away.select(SessionRow::as_select()).load(connection)?)
@@ -247,4 +268,61 @@ pub fn end_windows(connection: &mut AnyConnection, now_us: i64) -> Result<usize,
 pub fn want_end(connection: &mut AnyConnection, id: &str, why: &str) -> Result<bool, Error> {
     let live = sessions::table.filter(sessions::id.eq(id)).filter(sessions::status.eq("live"));
     Ok(diesel::update(live).set(sessions::end_wanted.eq(why)).execute(connection)? > 0)
+}
+
+/// A session's account as a spool has it.
+#[derive(Debug, Clone)]
+pub struct Raised {
+    /// The session.
+    pub id: String,
+    /// High-water mark, samples.
+    pub booked_samples: i64,
+    /// Lease, samples.
+    pub leased_samples: i64,
+    /// Input tokens booked.
+    pub booked_input_tokens: i64,
+    /// Output tokens booked.
+    pub booked_output_tokens: i64,
+    /// Samples in the usage ledger.
+    pub recorded_samples: i64,
+    /// Input tokens in the usage ledger.
+    pub recorded_input_tokens: i64,
+    /// Output tokens in the usage ledger.
+    pub recorded_output_tokens: i64,
+    /// Done up to here, samples at the client's rate.
+    pub ack_samples: i64,
+    /// Likewise, metered samples.
+    pub ack_metered: i64,
+    /// Why and when it ended, if it did.
+    pub ended: Option<(String, i64)>,
+}
+
+/// Sets a session's account, whatever its state: under the ledger's lock only, after a look at it.
+///
+/// # Errors
+/// The store's.
+pub fn raise(connection: &mut AnyConnection, raised: &Raised) -> Result<(), Error> {
+    let marks = (
+        sessions::booked_samples.eq(raised.booked_samples),
+        sessions::leased_samples.eq(raised.leased_samples),
+        sessions::booked_input_tokens.eq(raised.booked_input_tokens),
+        sessions::booked_output_tokens.eq(raised.booked_output_tokens),
+        sessions::recorded_samples.eq(raised.recorded_samples),
+        sessions::recorded_input_tokens.eq(raised.recorded_input_tokens),
+        sessions::recorded_output_tokens.eq(raised.recorded_output_tokens),
+        sessions::ack_samples.eq(raised.ack_samples),
+        sessions::ack_metered.eq(raised.ack_metered),
+    );
+    diesel::update(sessions::table.find(&raised.id)).set(marks).execute(connection)?;
+    if let Some((reason, ended_at_us)) = &raised.ended {
+        let end = (
+            sessions::status.eq("ended"),
+            sessions::end_reason.eq(reason),
+            sessions::ended_at_us.eq(ended_at_us),
+            sessions::resume_hash.eq(None::<String>),
+            sessions::settings.eq(None::<String>),
+        );
+        diesel::update(sessions::table.find(&raised.id)).set(end).execute(connection)?;
+    }
+    Ok(())
 }

@@ -141,6 +141,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    cushions (instance_id, license_id) {
+        instance_id -> Text,
+        license_id -> Text,
+        units -> BigInt,
+        until_us -> Nullable<BigInt>,
+    }
+}
+
 diesel::joinable!(api_keys -> licenses (license_id));
 diesel::allow_tables_to_appear_in_same_query!(
     licenses,
@@ -148,6 +157,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     budgets,
     sessions,
     instances,
+    cushions,
     announcements,
     usage_events,
     tickets,

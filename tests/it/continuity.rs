@@ -336,3 +336,23 @@ fn a_session_goes_on_at_another_instance() {
         second.stop().await;
     });
 }
+
+#[test]
+fn a_resumable_customer_is_told_when_his_budget_runs_out() {
+    on_both_stores(async |app| {
+        let alice = app.licensee(15.0).await;
+        let mut traveller = Traveller::start(&alice).await;
+        let mut told = Vec::new();
+        for tenths in [60, 70] {
+            traveller.pauses(tenths).await;
+            told.push(traveller.until("gateway.quota").await);
+        }
+        assert_eq!(told[0]["unit"], "audio_seconds", "{told:?}");
+        let left: Vec<f64> = told.iter().map(|event| event["remaining"].as_f64().unwrap()).collect();
+        assert!(left[0] <= 10.0 && left[1] <= 3.0 && left[1] < left[0], "{left:?}");
+        traveller.pauses(30).await;
+        let ending = traveller.call.ending().await;
+        assert_eq!((ending.code(), ending.error_code()), (4029, "insufficient_quota"));
+        app.settled().await;
+    });
+}

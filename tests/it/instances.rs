@@ -5,10 +5,14 @@ use serde_json::{Value, json};
 use crate::support::app::{Backend, TestApp};
 use crate::support::customer::{Call, Customer};
 
-/// Runs a test on two instances.
+/// Runs a test on two instances on one PostgreSQL.
 fn on_two(test: impl AsyncFn(&TestApp, &TestApp)) {
+    on_two_of(Backend::Postgres, &test);
+}
+
+fn on_two_of(backend: Backend, test: &impl AsyncFn(&TestApp, &TestApp)) {
     actix_web::rt::System::new().block_on(async {
-        let first = TestApp::start(Backend::Postgres, |_| {}).await;
+        let first = TestApp::start(backend, |_| {}).await;
         let second = first.start_beside(|_| {}).await;
         test(&first, &second).await;
         second.stop().await;
@@ -28,7 +32,7 @@ async fn sessions(app: &TestApp) -> Vec<Value> {
 
 #[test]
 fn suspension_at_one_ends_sessions_at_the_other() {
-    on_two(async |first, second| {
+    let test = async |first: &TestApp, second: &TestApp| {
         for (action, code) in [("suspend", "license_suspended"), ("revoke", "license_revoked")] {
             let alice = first.licensee(60.0).await;
             let mut call = live(&second.customer(&alice)).await;
@@ -36,7 +40,10 @@ fn suspension_at_one_ends_sessions_at_the_other() {
             let ending = call.ending().await;
             assert_eq!((ending.code(), ending.error_code()), (1008, code));
         }
-    });
+    };
+    on_two_of(Backend::Postgres, &test);
+    // Nothing notifies here: it is found by looking.
+    on_two_of(Backend::Sqlite, &test);
 }
 
 #[test]

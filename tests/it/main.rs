@@ -7,12 +7,14 @@
 )]
 #![expect(clippy::needless_pass_by_value, reason = "tests hand in closures as they are")]
 
+mod absence;
 mod admin;
 mod book;
 mod budget;
 mod chaos;
 mod continuity;
 mod continuity_model;
+mod cushion;
 mod endings;
 mod instances;
 mod openapi;
@@ -20,6 +22,7 @@ mod process;
 mod program;
 mod refusals;
 mod relay;
+mod resume;
 mod sdks;
 mod session;
 mod shape;

@@ -125,6 +125,11 @@ fn what_was_booked_survives_a_hard_kill() {
         let again = Gateway::start(folder, simulator).await;
         let alice = Customer::new(again.url.clone(), &alice.license_id, &alice.token);
         assert!((alice.audio_used().await - 3.0).abs() < 1e-9);
+        // Who lives in the same folder knows at once that the one before is dead.
+        let budget = alice.api().get("/v1/license").await.body["budgets"][0].clone();
+        assert_eq!(budget["reserved"], 0.0, "the lease is given back at the start");
+        let listed = again.operator().get("/admin/sessions").await.body["data"].clone();
+        assert_eq!(listed, json!([]));
         alice.dial().await.hang_up().await;
     });
 }

@@ -3,8 +3,9 @@
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use livetranslate::store::backend::AnyConnection;
 use livetranslate::store::connection::{Location, Store};
-use livetranslate::store::migrate;
+use livetranslate::store::{announcements, migrate};
 
+use crate::support::ledger::execute;
 use crate::support::postgres::Database;
 
 fn start_together(location: &Location) {
@@ -47,4 +48,31 @@ fn migrations_go_back() {
         assert_eq!(back.unwrap(), forth);
         assert_eq!(store.run_blocking(migrate::run).unwrap().len(), forth);
     }
+}
+
+#[test]
+fn announcements_are_heard_again_after_the_connection_broke() {
+    let database = Database::fresh();
+    let location = Location::Postgres(database.url.clone());
+    let store = Store::open(location.clone()).unwrap();
+    let (ear, heard) = std::sync::mpsc::channel();
+    let listener = announcements::listen(&location, move || ear.send(()).unwrap_or_default()).unwrap();
+    let next = || heard.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    // Whoever begins to listen looks first.
+    next();
+    let before = store.run_blocking(announcements::version).unwrap();
+    store.run_blocking(announcements::announce).unwrap();
+    next();
+    assert_eq!(store.run_blocking(announcements::version).unwrap(), before + 1);
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() \
+               AND query LIKE 'LISTEN%'";
+    execute(&store, cut);
+    next();
+    store.run_blocking(announcements::announce).unwrap();
+    next();
+    assert!(listener.is_some(), "PostgreSQL has one");
+    drop(listener);
+    let folder = tempfile::tempdir().unwrap();
+    let none = announcements::listen(&Location::Sqlite(folder.path().join("x.db")), || {}).unwrap();
+    assert!(none.is_none());
 }

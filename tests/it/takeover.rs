@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use livetranslate::clock;
 use livetranslate::error::Error;
 use livetranslate::metrics::Metrics;
 use livetranslate::quota::batch::Opening;
+use livetranslate::quota::healing;
 use livetranslate::quota::instance::Instance;
 use livetranslate::quota::keeper::Quota;
 use livetranslate::quota::lease::Lease;
@@ -221,6 +223,53 @@ fn who_is_away_gives_way_to_who_comes() {
         }
         until("the end of all", async || a.open_accounts() + b.open_accounts() == 0).await;
         assert_eq!((used_and_reserved(store), recorded(store)), ((SECOND as i64, 0), SECOND as i64));
+    });
+}
+
+#[test]
+fn who_has_left_for_good_takes_nobodys_place() {
+    on_both_ledgers(LIMIT, async |store| {
+        let (a, _) = two(store);
+        let limited = |id: &str| Opening { max_sessions: Some(1), ..resumable(id) };
+        let first = a.open(limited("s1")).await.unwrap();
+        speak(&first, SECOND).await;
+        first.leave();
+        first.set_away(false);
+        let second = a.open(limited("s2")).await.unwrap();
+        assert_eq!(refusal(a.resume(hash("s1")).await), "session_gone");
+        // What the provider still says of it is booked.
+        assert!(!first.lost());
+        first.forward(1_600);
+        first.settle("finished").await;
+        second.settle("finished").await;
+        assert_eq!(used_and_reserved(store), (SECOND as i64 + 1_600, 0));
+    });
+}
+
+#[test]
+fn who_is_taken_for_dead_goes_on_and_bills_nothing_twice() {
+    on_both_ledgers(LIMIT, async |store| {
+        let (a, b) = two(store);
+        let old = a.open(resumable("s1")).await.unwrap();
+        speak(&old, SECOND).await;
+        until("the booking", async || used_and_reserved(store).0 == SECOND as i64).await;
+        let heal = |connection: &mut _| healing::heal(connection, &[("a".into(), 1)], &instance("b"), clock::now());
+        assert_eq!(store.run_blocking(heal).unwrap(), 1);
+        old.forward(1_600);
+        until("its going on", async || used_and_reserved(store).0 == SECOND as i64 + 1_600).await;
+        // It says again that it is there, and goes on with others.
+        store.run_blocking(|connection| instances::see(connection, "a", 2)).unwrap();
+        let other = a.open(resumable("s2")).await.unwrap();
+        assert_eq!(store.run_blocking(heal).unwrap(), 0, "it was seen since");
+        other.settle("finished").await;
+        let resumed = b.resume(hash("s1")).await.unwrap();
+        assert_eq!((resumed.epoch, resumed.lease.forwarded()), (2, SECOND + 1_600));
+        old.forward(1_600);
+        until("its finding out", async || old.lost()).await;
+        speak(&resumed.lease, 1_600).await;
+        resumed.lease.settle("finished").await;
+        let used = SECOND as i64 + 3_200;
+        assert_eq!((used_and_reserved(store), recorded(store)), ((used, 0), used));
     });
 }
 

@@ -6,15 +6,17 @@ use livetranslate::client::captions::Side;
 use livetranslate::client::dialect::Wish;
 use livetranslate::client::failure::Failure;
 use livetranslate::client::input::Input;
+use livetranslate::client::outcome::{Ending, Outcome, Update};
 use livetranslate::client::server::Server;
 use livetranslate::client::subtitles;
-use livetranslate::client::translate::{Ending, Options, Outcome, Update, translate};
+use livetranslate::client::translate::{Options, translate};
 use livetranslate::config::settings::Secret;
 use livetranslate::simulator::faults::{CloseFault, ErrorFault, Faults};
 use serde_json::json;
 
 use crate::support::app::{TestApp, on_sqlite};
 use crate::support::customer::{Customer, MODEL};
+use crate::support::scissors;
 
 const SPEECH: &[u8] = include_bytes!("../../static/samples/zh.wav");
 const SPEECH_SAMPLES: u64 = 115_490;
@@ -26,6 +28,7 @@ fn options(app: &TestApp, customer: &Customer, model: &str) -> Options {
         model: model.to_owned(),
         wish: Wish { target: "en".to_owned(), source: None, text_only: false },
         fast: true,
+        resume: true,
     }
 }
 
@@ -44,7 +47,7 @@ fn speech_becomes_captions_speech_and_usage_in_both_dialects() {
             let watched = translate(&options, input, |update| match update {
                 Update::Sent(samples) => sent = samples,
                 Update::Caption(segment, side) if segment.caption(side).is_final => finals.push(side),
-                Update::Caption(..) | Update::Open | Update::Audio(_) | Update::Notice(_) => {}
+                _ => {}
             });
             let outcome = watched.await.unwrap();
             assert_eq!(
@@ -116,13 +119,14 @@ fn a_refusal_says_why() {
         model: MODEL.to_owned(),
         wish: Wish { target: "en".to_owned(), source: None, text_only: true },
         fast: true,
+        resume: true,
     };
     let unreachable = actix_web::rt::System::new().block_on(translated(&nobody)).unwrap_err();
     assert!(matches!(unreachable, Failure::Unreachable { .. }), "{unreachable}");
 }
 
 #[test]
-fn an_upstream_that_fails_ends_the_session_with_a_sentence() {
+fn an_upstream_that_fails_is_replaced_and_one_that_fails_always_ends_the_session_with_a_sentence() {
     on_sqlite(async |app| {
         let alice = app.licensee(60.0).await;
         let mut options = options(app, &alice, MODEL);
@@ -134,13 +138,45 @@ fn an_upstream_that_fails_ends_the_session_with_a_sentence() {
             after_ms: 500,
             close: Some(CloseFault { code: 1011, ..CloseFault::default() }),
         };
-        app.next_faults(Faults { error: Some(error), ..Faults::default() });
+        let fault = || Faults { error: Some(error.clone()), ..Faults::default() };
+        app.next_faults(fault());
         let outcome = translated(&options).await.unwrap();
-        let Ending::Error { code, message, .. } = &outcome.ending else { panic!("{:?}", outcome.ending) };
-        assert_eq!((code.as_str(), message.as_str()), ("InternalError", "Internal service error: null"));
+        assert_eq!((&outcome.ending, outcome.samples_sent), (&Ending::Finished, SPEECH_SAMPLES));
+        assert!(outcome.segments.iter().all(|segment| segment.translation.is_final), "{:?}", outcome.segments);
+        (0..20).for_each(|_| app.next_faults(fault()));
+        let outcome = translated(&options).await.unwrap();
+        let Ending::Error { code, close, .. } = &outcome.ending else { panic!("{:?}", outcome.ending) };
+        assert_eq!((code.as_str(), *close), ("upstream_unavailable", Some(1011)));
         assert!(outcome.samples_sent < SPEECH_SAMPLES);
-        app.next_faults(Faults { cap_ms: Some(500), ..Faults::default() });
-        let cut = translated(&options).await.unwrap();
-        assert_ne!(cut.ending, Ending::Finished);
+    });
+}
+
+#[test]
+fn a_connection_that_is_cut_again_and_again_changes_neither_captions_nor_usage() {
+    on_sqlite(async |app| {
+        let lines = |outcome: &Outcome| -> Vec<(u64, String, String)> {
+            let line = |segment: &livetranslate::client::captions::Segment| {
+                (segment.start_ms, segment.source.text.clone(), segment.translation.text.clone())
+            };
+            outcome.segments.iter().map(line).collect()
+        };
+        for model in [MODEL, "qwen3.8-livetranslate-flash-realtime"] {
+            let alice = app.licensee(60.0).await;
+            let whole = translated(&options(app, &alice, model)).await.unwrap();
+            app.settled().await;
+            let before = app.upstream_samples();
+            // The head of the answer alone is some 200 bytes, the first events 2,000.
+            let cuts = [1_000, 3_000, 30_000, 4_000, 60_000, 100_000];
+            let address = scissors::cutting(app.url().strip_prefix("http://").unwrap(), &cuts).await;
+            let through = Options { server: Server::parse(&address).unwrap(), ..options(app, &alice, model) };
+            let outcome = translated(&through).await.unwrap();
+            assert_eq!((outcome.ending.clone(), outcome.samples_missing), (Ending::Finished, 0), "{outcome:?}");
+            assert!(outcome.resumes >= 4, "{}", outcome.resumes);
+            assert_eq!(lines(&outcome), lines(&whole));
+            assert_eq!(outcome.audio.len(), whole.audio.len());
+            app.settled().await;
+            assert_eq!(app.upstream_samples() - before, SPEECH_SAMPLES);
+            assert_eq!((alice.audio_used().await * 16_000.0).round() as u64, 2 * SPEECH_SAMPLES);
+        }
     });
 }

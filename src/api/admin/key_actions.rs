@@ -41,8 +41,10 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
         })
     };
     let (key, license, _) = gateway.store.run(work).await?;
+    gateway.credentials.forget_key(&key.id);
     gateway.roster.end_key(&key.id, Error::LicenseRevoked);
     if license.status == Status::Revoked {
+        gateway.credentials.forget_license(&license.id);
         gateway.roster.end_license(&license.id, Error::LicenseRevoked);
     }
     Ok(deleted(&key.id))
@@ -54,6 +56,7 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
 /// `Conflict` for a deleted key, `NotFound`.
 pub async fn block(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let view = switch(&operator, &gateway, id.into_inner(), KeyStatus::Blocked).await?;
+    gateway.credentials.forget_key(&view.id);
     gateway.roster.end_key(&view.id, Error::LicenseSuspended);
     Ok(HttpResponse::Ok().json(view))
 }

@@ -30,6 +30,7 @@ const MOST_DAYS: u32 = 36_600;
 /// `Conflict` for a revoked license, `NotFound`.
 pub async fn suspend(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let whole = set_status(&operator, &gateway, id.into_inner(), Status::Suspended).await?;
+    gateway.credentials.forget_license(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseSuspended);
     Ok(answer(&whole, clock::now()))
 }
@@ -49,6 +50,7 @@ pub async fn reinstate(operator: Operator, gateway: Data<Gateway>, id: Path<Stri
 /// `NotFound`.
 pub async fn revoke(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let whole = set_status(&operator, &gateway, id.into_inner(), Status::Revoked).await?;
+    gateway.credentials.forget_license(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseRevoked);
     Ok(answer(&whole, clock::now()))
 }

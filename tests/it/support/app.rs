@@ -33,6 +33,7 @@ pub(crate) struct TestApp {
     running: Running,
     simulator: Rc<Simulator>,
     folder: TempDir,
+    url: String,
     database: Option<Rc<Database>>,
 }
 
@@ -73,21 +74,23 @@ impl TestApp {
         let options = Options { api_key: Some(PROVIDER_KEY.to_owned()), record_frames: true, ..Options::default() };
         let simulator = Rc::new(Simulator::start(options).await.unwrap());
         let database = matches!(backend, Backend::Postgres).then(|| Rc::new(Database::fresh()));
-        Self::start_on(simulator, database, adjust).await
-    }
-
-    /// Another instance on the same PostgreSQL database, with the same simulator behind it; stop it first.
-    pub(crate) async fn start_beside(&self, adjust: impl Fn(&mut Config)) -> Self {
-        assert!(self.database.is_some(), "instances share a PostgreSQL");
-        Self::start_on(self.simulator.clone(), self.database.clone(), adjust).await
-    }
-
-    async fn start_on(simulator: Rc<Simulator>, database: Option<Rc<Database>>, adjust: impl Fn(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = match &database {
             Some(database) => database.url.clone(),
             None => folder.path().join("central.db").to_string_lossy().into_owned(),
         };
+        let running = Self::run(&simulator, &folder, &url, adjust).await;
+        Self { running, simulator, folder, url, database }
+    }
+
+    /// Another instance on the same store, with the same simulator behind it; stop it first.
+    pub(crate) async fn start_beside(&self, adjust: impl Fn(&mut Config)) -> Self {
+        let (folder, simulator) = (tempfile::tempdir().unwrap(), self.simulator.clone());
+        let running = Self::run(&simulator, &folder, &self.url, adjust).await;
+        Self { running, simulator, folder, url: self.url.clone(), database: self.database.clone() }
+    }
+
+    async fn run(simulator: &Simulator, folder: &TempDir, url: &str, adjust: impl Fn(&mut Config)) -> Running {
         let mut config = Config::defaults().unwrap();
         config.server.port = 0;
         config.server.workers = 1;
@@ -99,8 +102,7 @@ impl TestApp {
         config.upstream.dashscope_api_key = Some(Secret::new(PROVIDER_KEY));
         config.upstream.dashscope_websocket_base_url = simulator.websocket_base();
         adjust(&mut config);
-        let running = app::start(config).await.unwrap();
-        Self { running, simulator, folder, database }
+        app::start(config).await.unwrap()
     }
 
     /// Sends everyone home; every account must be settled.

@@ -13,7 +13,7 @@ use super::postgres::Database;
 
 /// An instance with the usual window.
 pub(crate) fn instance(id: &str) -> Instance {
-    Instance { id: id.into(), resume_window: jiff::SignedDuration::from_secs(120) }
+    Instance { id: id.into(), resume_window: jiff::SignedDuration::from_secs(120), grace_seconds: 300 }
 }
 
 /// A session of the license that can be resumed by `hash-` and its id.

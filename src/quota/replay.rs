@@ -1,0 +1,147 @@
+//! Enters into the store what a spool has kept: how far sessions had come when their process ended.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::balances::{AUDIO, REQUESTS, Sums, TOKENS, charges};
+use crate::error::Error;
+use crate::store::accounting::{self, NewSession, UsageEvent};
+use crate::store::backend::AnyConnection;
+use crate::store::continuity::{self, SessionRow};
+use crate::store::spool::Entry;
+
+/// Sessions entered in one transaction.
+const AT_ONCE: usize = 500;
+
+/// Enters entries, as often as one likes: marks only rise, a session that is beyond is left alone, and so is one
+/// that another process has taken over. Returns how many sessions moved. Blocks.
+///
+/// # Errors
+/// `StorageUnavailable`; what was entered by then stays.
+pub fn replay(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> Result<usize, Error> {
+    let mut moved = 0;
+    for entries in entries.chunks(AT_ONCE) {
+        moved += accounting::transaction(connection, |connection| {
+            accounting::lock_ledger(connection)?;
+            enter(connection, entries, now)
+        })?;
+    }
+    Ok(moved)
+}
+
+fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> Result<usize, Error> {
+    let ids: Vec<String> = entries.iter().map(|entry| entry.session_id.clone()).collect();
+    let rows = continuity::find_all(connection, &ids)?;
+    let known: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+    let missing: Vec<&Entry> = entries.iter().filter(|entry| !known.contains_key(entry.session_id.as_str())).collect();
+    let mut requests = Sums::new();
+    for entry in &missing {
+        accounting::open_session(connection, &new_session(entry))?;
+        requests.entry(&entry.license_id).or_default().0 += 1;
+    }
+    accounting::charge(connection, REQUESTS, &charges(requests))?;
+    let rows = if missing.is_empty() { rows } else { continuity::find_all(connection, &ids)? };
+    let known: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+    let pairs = entries.iter().filter_map(|entry| Some((entry, *known.get(entry.session_id.as_str())?)));
+    let steps: Vec<Step<'_>> = pairs.filter_map(|(entry, row)| Step::of(entry, row)).collect();
+    let (mut audio, mut tokens) = (Sums::new(), Sums::new());
+    for step in &steps {
+        let (used, reserved) = audio.entry(&step.row.license_id).or_default();
+        *used += step.samples - step.row.booked_samples;
+        *reserved += step.held() - (step.row.leased_samples - step.row.booked_samples);
+        tokens.entry(&step.row.license_id).or_default().0 +=
+            step.tokens.0 + step.tokens.1 - step.row.booked_input_tokens - step.row.booked_output_tokens;
+    }
+    accounting::charge(connection, AUDIO, &charges(audio))?;
+    accounting::charge(connection, TOKENS, &charges(tokens))?;
+    for step in &steps {
+        continuity::raise(connection, &step.raised(now))?;
+        if step.unrecorded() {
+            accounting::append(connection, &step.event())?;
+        }
+    }
+    Ok(steps.len())
+}
+
+/// One session's way from what the store has to what the spool has.
+struct Step<'a> {
+    entry: &'a Entry,
+    row: &'a SessionRow,
+    samples: i64,
+    tokens: (i64, i64),
+    /// It is live still, and ended in the spool.
+    ends: bool,
+}
+
+impl<'a> Step<'a> {
+    /// `None` where there is nothing to do.
+    fn of(entry: &'a Entry, row: &'a SessionRow) -> Option<Self> {
+        if row.epoch != entry.epoch {
+            return None;
+        }
+        let samples = entry.samples.max(row.booked_samples);
+        let tokens =
+            (entry.input_tokens.max(row.booked_input_tokens), entry.output_tokens.max(row.booked_output_tokens));
+        let ends = row.status == "live" && entry.end_reason.is_some();
+        let before = (row.booked_samples, (row.booked_input_tokens, row.booked_output_tokens), row.ack_samples);
+        let after = (samples, tokens, entry.ack_samples.max(row.ack_samples));
+        (ends || after != before).then_some(Self { entry, row, samples, tokens, ends })
+    }
+
+    /// What is held for it from now on: a live session's lease is left to whoever settles it.
+    fn held(&self) -> i64 {
+        if self.ends { 0 } else { (self.row.leased_samples - self.samples).max(0) }
+    }
+
+    fn raised(&self, now: Timestamp) -> continuity::Raised {
+        continuity::Raised {
+            id: self.row.id.clone(),
+            booked_samples: self.samples,
+            leased_samples: self.samples + self.held(),
+            booked_input_tokens: self.tokens.0,
+            booked_output_tokens: self.tokens.1,
+            recorded_samples: self.samples,
+            recorded_input_tokens: self.tokens.0,
+            recorded_output_tokens: self.tokens.1,
+            ack_samples: self.entry.ack_samples.max(self.row.ack_samples),
+            ack_metered: self.entry.ack_metered.max(self.row.ack_metered),
+            ended: self.ends.then(|| (self.entry.end_reason.clone().unwrap_or_default(), now.as_microsecond())),
+        }
+    }
+
+    fn unrecorded(&self) -> bool {
+        let row = self.row;
+        let recorded = (row.recorded_samples, row.recorded_input_tokens, row.recorded_output_tokens);
+        (self.samples, self.tokens.0, self.tokens.1) != recorded
+    }
+
+    fn event(&self) -> UsageEvent {
+        let row = self.row;
+        UsageEvent {
+            session_id: row.id.clone(),
+            mark_samples: self.samples,
+            mark_tokens: self.tokens.0 + self.tokens.1,
+            license_id: row.license_id.clone(),
+            key_id: row.key_id.clone(),
+            model: row.model.clone(),
+            samples: self.samples - row.recorded_samples,
+            input_tokens: self.tokens.0 - row.recorded_input_tokens,
+            output_tokens: self.tokens.1 - row.recorded_output_tokens,
+            occurred_at_us: self.entry.written_at_us,
+        }
+    }
+}
+
+fn new_session(entry: &Entry) -> NewSession {
+    NewSession {
+        id: entry.session_id.clone(),
+        license_id: entry.license_id.clone(),
+        key_id: entry.key_id.clone(),
+        model: entry.model.clone(),
+        instance_id: entry.instance_id.clone(),
+        status: "live".to_owned(),
+        started_at_us: entry.started_at_us,
+        resume_hash: entry.resume_hash.clone(),
+    }
+}
