@@ -43,12 +43,12 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, t
 
 async fn of(target: &Target, plan: &Plan, upstream: &Upstream) -> io::Result<Memory> {
     let process = target.process().ok_or(io::ErrorKind::NotFound)?;
-    let before = resident::resident_kib(process)?;
+    let before = resident::resident_kib(process, "VmRSS")?;
     let fleet = Fleet::open(target, plan.sessions).await;
     tokio::time::sleep(if plan.short { BRIEFLY } else { SETTLED }).await;
-    let idle = resident::resident_kib(process)?;
+    let idle = resident::resident_kib(process, "VmRSS")?;
     fleet.drive(plan.window).await?;
-    let active = resident::resident_kib(process)?;
+    let active = resident::resident_kib(process, "VmRSS")?;
     drop(fleet);
     upstream.emptied().await;
     let each = |now: f64| (now - before) / plan.sessions as f64;

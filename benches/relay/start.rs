@@ -25,7 +25,7 @@ pub(crate) async fn measure(launch: &Launch, upstream: &Upstream, table: &mut Ta
         seconds.push(took.as_secs_f64());
         tokio::time::sleep(Duration::from_secs(1)).await;
         if let Some(process) = gateway.process() {
-            megabytes.push(resident::resident_kib(process)? * 1_024.0 / 1e6);
+            megabytes.push(resident::resident_kib(process, "VmRSS")? * 1_024.0 / 1e6);
         }
     }
     table.add(READY, crate::speed::median(&seconds), String::new());

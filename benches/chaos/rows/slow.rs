@@ -33,10 +33,10 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> 
     let trouble = async {
         neighbours.speaking(neighbours.customers.len()).await;
         sleep(half).await;
-        (before, parted) = (resident_kib(process)?, std::time::Instant::now());
+        (before, parted) = (resident_kib(process, "VmRSS")?, std::time::Instant::now());
         sleepers.customers.iter().for_each(|customer| customer.set_deaf(true));
         sleep(half - Duration::from_secs(2)).await;
-        after = resident_kib(process)?;
+        after = resident_kib(process, "VmRSS")?;
         Ok(())
     };
     neighbours.speak(trouble).await?;
