@@ -14,9 +14,10 @@ use livetranslate::quota::ledger;
 use livetranslate::quota::tally::Tally;
 use livetranslate::store::backend::AnyConnection;
 use livetranslate::store::connection::{Location, Store};
-use livetranslate::store::migrate;
-use livetranslate::store::schema::{budgets, cushions, sessions, usage_events};
+use livetranslate::store::schema::{cushions, sessions};
 use proptest::prelude::*;
+
+use crate::support::ledger::{instance, recorded, store_with, used_and_reserved};
 
 const FRAME: u64 = 16_000;
 /// Eight minutes: enough for cushions, and used up within a case.
@@ -85,16 +86,8 @@ struct World {
 
 impl World {
     fn new(store: Store) -> Self {
-        let place = |id: &str| Place {
-            instance: Instance {
-                id: id.into(),
-                resume_window: jiff::SignedDuration::from_secs(120),
-                grace_seconds: 300,
-            },
-            book: Book::default(),
-            talkers: Vec::new(),
-            away: false,
-        };
+        let place =
+            |id: &str| Place { instance: instance(id), book: Book::default(), talkers: Vec::new(), away: false };
         let places = vec![place("a"), place("b")];
         Self { store, places, now: Instant::now(), opened: 0, forwarded: 0, without_store: 0 }
     }
@@ -244,50 +237,31 @@ impl World {
     }
 }
 
-/// A store with one license over [`LIMIT`].
-fn fresh_store(folder: &std::path::Path) -> Store {
-    let store = Store::open(Location::Sqlite(folder.join("book.db"))).unwrap();
-    store.run_blocking(migrate::run).unwrap();
-    let license = "INSERT INTO licenses (id, token_id, status, scopes, models, allowed_ips, limits, metadata, \
-                   created_at_us, updated_at_us) VALUES ('lic', 't', 'active', '[]', '[]', '[]', '{}', '{}', 0, 0)";
-    let budget = format!(
-        "INSERT INTO budgets (id, license_id, unit, window_span, window_mode, tz, limit_units, period_start_us) \
-         VALUES ('b', 'lic', 'audio_seconds', 'lifetime', 'fixed', 'UTC', {LIMIT}, 0)"
-    );
-    for statement in [license, &budget] {
-        store.run_blocking(|c| Ok(diesel::sql_query(statement).execute(c).map(|_| ())?)).unwrap();
-    }
-    store
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn a_budget_holds_without_the_store(acts in prop::collection::vec(act(), 40..240)) {
         let folder = tempfile::tempdir().unwrap();
-        let mut world = World::new(fresh_store(folder.path()));
+        let mut world = World::new(store_with(Location::Sqlite(folder.path().join("x.db")), LIMIT));
         for act in acts {
             world.run(act);
             prop_assert!(world.forwarded < LIMIT as u64 + FRAME, "the budget was passed by more than a frame");
         }
         world.settle();
         let forwarded = world.forwarded as i64;
-        prop_assert_eq!(world.sum(|c| budgets::table.select(budgets::used_units).first(c).unwrap()), forwarded);
-        prop_assert_eq!(world.sum(|c| budgets::table.select(budgets::reserved_units).first(c).unwrap()), 0);
+        prop_assert_eq!(used_and_reserved(&world.store), (forwarded, 0));
         prop_assert_eq!(world.sum(|c| cushions::table.count().get_result(c).unwrap()), 0);
         let live = world.sum(|c| sessions::table.filter(sessions::status.eq("live")).count().get_result(c).unwrap());
         prop_assert_eq!(live, 0);
-        let events: Vec<i64> =
-            world.store.run_blocking(|c| Ok(usage_events::table.select(usage_events::samples).load(c)?)).unwrap();
-        prop_assert_eq!(events.iter().sum::<i64>(), forwarded);
+        prop_assert_eq!(recorded(&world.store), forwarded);
     }
 }
 
 #[test]
 fn sessions_go_on_without_the_store_and_new_ones_begin() {
     let folder = tempfile::tempdir().unwrap();
-    let mut world = World::new(fresh_store(folder.path()));
+    let mut world = World::new(store_with(Location::Sqlite(folder.path().join("x.db")), LIMIT));
     world.run(Act::Open(0));
     world.write(0, Luck::Good, true);
     world.speak(0, 0, 1);
@@ -308,5 +282,5 @@ fn sessions_go_on_without_the_store_and_new_ones_begin() {
         world.places[0].talkers.iter().map(|t| (t.id.as_str(), t.tally.forwarded())).collect();
     assert!(used.values().all(|samples| *samples > 0), "{used:?}");
     world.settle();
-    assert_eq!(world.sum(|c| budgets::table.select(budgets::used_units).first(c).unwrap()), world.forwarded as i64);
+    assert_eq!(used_and_reserved(&world.store), (world.forwarded as i64, 0));
 }
