@@ -62,7 +62,7 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> 
     );
     let grown = (peak - settled) / 1_024.0;
     // Two connections' frames of 4 MiB on both legs, decoded and not, and what the allocator keeps.
-    table.at_most("P14", "memory beyond the neighbours', peak", Some(grown), (64.0, "MiB"));
+    table.never_beyond("P14", "memory beyond the neighbours', peak", grown, (64.0, "MiB"));
     let outcome = crowd.outcome(&stage, admin).await?;
     table.clean("P14", "20 neighbours", &outcome.verdict);
     stage.clear().await;
