@@ -25,13 +25,8 @@
 //! | 7 | [`app`]: opens the store, starts the actors, binds, drains: the only file that knows everyone |
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
-<<<<<<< HEAD
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
-//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances |
-=======
-//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster`, what became of them elsewhere in `rounds` |
 //! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store |
->>>>>>> e7af4d89dad52c81aa2fe58ff924a9c49bbd380b
 //! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
