@@ -124,12 +124,7 @@
 //! - Secrets, audio and text never reach a log; secrets print as `***`.
 //!
 //! # Seams
-<<<<<<< HEAD
 //! Other ways to a provider belong in [`upstream`]; more listeners of one speaker beside [`session::customer`].
-=======
-//! Resuming and leg replacement belong in [`session::link`] (the durable half) and [`session::relay`] (a phase in
-//! which a leg is missing); other ways to a provider in [`upstream`].
->>>>>>> e7af4d89dad52c81aa2fe58ff924a9c49bbd380b
 pub mod api;
 pub mod app;
 pub mod cli;
