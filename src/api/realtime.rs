@@ -102,8 +102,9 @@ async fn open(
         key_id: view.key_id.clone(),
         model: view.model.clone(),
         started_at: view.started_at,
-        // Only a session whose provider keeps no conversation can go on elsewhere.
-        resume_hash: resume_hash.clone().filter(|_| wanted.protocol == Protocol::Livetranslate),
+        // Only a session whose provider keeps no conversation can go on elsewhere, and none that came with something
+        // that is not kept: the caller's own key, a header.
+        resume_hash: resume_hash.clone().filter(|_| wanted.protocol == Protocol::Livetranslate && passed.is_plain()),
         max_sessions: caller.license.max_sessions,
     };
     let seat = gateway.roster.admit(view, caller.license.max_sessions).await?;
@@ -182,6 +183,7 @@ async fn take_over(request: &HttpRequest, payload: Payload, hash: String) -> Res
         model: opening.model,
         started_at: opening.started_at,
     };
+    let started_at = view.started_at;
     let seat = gateway.roster.admit(view, None).await?;
     let dialer = dialer(request, Some(&wanted.model), passed(request, &gateway)?)?;
     let upstream = match dialer.dial().await {
@@ -197,7 +199,8 @@ async fn take_over(request: &HttpRequest, payload: Payload, hash: String) -> Res
     let window = Duration::from_secs(gateway.config.realtime.resume_window_seconds);
     let session_id = seat.session_id().to_owned();
     let identity = Identity { session_id, token: String::new(), epoch: resumed.epoch, window };
-    let past = Past { ack: resumed.ack, settings: resumed.settings };
+    let age = clock::now().duration_since(started_at);
+    let past = Past { ack: resumed.ack, settings: resumed.settings, age: age.try_into().unwrap_or_default() };
     let parts = Parts {
         relay: Relay::resumed(rules, identity, past, Instant::now()),
         seat,

@@ -102,7 +102,11 @@ impl StreamHandler<Result<Incoming, Error>> for ClientSession {
                 let number = std::str::from_utf8(&content).ok().and_then(|number| number.parse().ok());
                 self.tell(Said::Pong(number), ctx);
             }
-            Ok(Incoming::Close(_)) if self.closing => ctx.stop(),
+            Ok(Incoming::Close(_)) if self.closing => {
+                // He answers our close frame: he has all that came before it.
+                self.said_goodbye = true;
+                ctx.stop();
+            }
             Ok(Incoming::Close(reason)) => {
                 self.said_goodbye = true;
                 ctx.close(reason.and_then(|(code, _)| close_reason(code, String::new())));

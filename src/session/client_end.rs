@@ -29,6 +29,8 @@ pub struct ClientEnd {
     told_to_go: Option<Instant>,
     /// Said when all that waits for the customer is sent.
     farewell: Option<(u16, String)>,
+    /// Said just before.
+    last_word: Option<Frame>,
 }
 
 struct Arriving {
@@ -52,6 +54,7 @@ impl ClientEnd {
             slow_after,
             told_to_go: None,
             farewell: None,
+            last_word: None,
         }
     }
 
@@ -133,6 +136,11 @@ impl ClientEnd {
         self.farewell = Some((code, reason));
     }
 
+    /// Said just before the farewell that follows.
+    pub fn last_word(&mut self, word: Frame) {
+        self.last_word = Some(word);
+    }
+
     /// Whether a farewell is still to be said.
     #[must_use]
     pub fn has_farewell(&self) -> bool {
@@ -142,6 +150,9 @@ impl ClientEnd {
     /// Nothing waits for the customer any more.
     pub fn say_farewell(&mut self) {
         if let Some((code, reason)) = self.farewell.take() {
+            if let Some(Err(error)) = self.last_word.take().map(|word| self.send(word)) {
+                log::debug!("a customer did not hear why his session ended: {error}");
+            }
             self.tell(Down::Close(code, reason));
         }
     }

@@ -18,6 +18,8 @@ const TEXT_ONLY_AFTER: Duration = Duration::from_secs(10);
 const QUOTA_SHARES: [f64; 2] = [0.2, 0.05];
 /// Seconds of audio at which he is told too.
 const QUOTA_SECONDS: f64 = 10.0;
+/// Events sent within one step at most; the others follow as the socket takes them.
+const AT_ONCE: usize = 64;
 /// Points that wait for the customer's word at most; later ones take the place of the last.
 const POINTS: usize = 64;
 
@@ -167,6 +169,7 @@ impl Customer {
     /// His socket answered a ping that was sent after this event. What he does with it is another matter: it is
     /// kept; but who never says what he received is taken at his socket's word.
     pub fn reached(&mut self, number: u64, step: &mut Step<'_>) {
+        self.knows_epoch = true;
         if !self.confirms {
             self.settle(number, step);
         }
@@ -204,6 +207,7 @@ impl Customer {
     pub fn deliver(&mut self, delivery: Delivery, step: &mut Step<'_>) {
         self.replay.push(delivery.frame, delivery.audio);
         if step.lease.client_takes
+            && step.actions.len() < AT_ONCE
             && self.there()
             && self.replay.sent() + 1 == self.replay.last()
             && let Some(frame) = self.take_next()

@@ -36,8 +36,6 @@ pub struct Read {
     pub kind: Kind,
     /// Bytes of audio in it.
     pub bytes: u64,
-    /// The input has this many samples a second from now on.
-    pub rate: Option<u64>,
 }
 
 /// What a provider's message brought.
@@ -80,7 +78,7 @@ impl Dialogue {
     /// # Errors
     /// [`Refused`], when it must not reach the provider.
     pub fn read(&mut self, frame: &Frame, watch: &mut Watch, now: Instant) -> Result<Read, Refused> {
-        let audio = |bytes: u64| Read { kind: if bytes == 0 { Kind::Other } else { Kind::Audio }, bytes, rate: None };
+        let audio = |bytes: u64| Read { kind: if bytes == 0 { Kind::Other } else { Kind::Audio }, bytes };
         match (self.rules.protocol, frame) {
             (Protocol::Task, Frame::Binary(bytes)) => Ok(audio(bytes.len() as u64)),
             (Protocol::Task, Frame::Text(text)) => self.read_task(text, now).map(|()| audio(0)),
@@ -106,7 +104,7 @@ impl Dialogue {
                 } else if read.beside_audio {
                     kind = Kind::BesideAudio;
                 }
-                Ok(Read { kind, bytes: read.audio_bytes, rate: read.update.and_then(|update| update.sample_rate) })
+                Ok(Read { kind, bytes: read.audio_bytes })
             }
         }
     }
@@ -149,8 +147,8 @@ impl Dialogue {
         }
     }
 
-    /// Follows a provider's message.
-    pub fn follow(&mut self, frame: &Frame, watch: &mut Watch) -> Heard {
+    /// Follows a provider's message; only the leg that takes audio (`current`) tells what settings are in force.
+    pub fn follow(&mut self, frame: &Frame, current: bool, watch: &mut Watch) -> Heard {
         if self.rules.protocol == Protocol::Task {
             if let Frame::Text(text) = frame {
                 self.follow_task(text);
@@ -162,7 +160,7 @@ impl Dialogue {
             Frame::Binary(_) => UpstreamEvent::Other,
         };
         let mut unmetered = None;
-        if let UpstreamEvent::Created(settings) | UpstreamEvent::Updated(settings) = &event {
+        if let (true, UpstreamEvent::Created(settings) | UpstreamEvent::Updated(settings)) = (current, &event) {
             self.configure(settings, watch);
             unmetered = settings.compressed.as_deref().map(compressed);
         }

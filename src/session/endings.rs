@@ -25,13 +25,14 @@ const IDLE_LEASE: Duration = Duration::from_secs(2);
 impl Relay {
     pub(super) fn on_client_gone(&mut self, closed: bool, step: &mut Step<'_>) {
         let open = matches!(self.phase, Phase::Open | Phase::Ending { .. });
+        let moves = self.moves();
         if let Some(customer) = self.customer.as_mut().filter(|_| open) {
             // Who was told the last word, or asked for it and said goodbye, does not come back.
-            let over = self.legs.finished() && customer.has_all();
-            let for_good = over || closed && self.dialogue.finish_sent;
+            let over = self.legs.finished() && (customer.has_all() || closed && customer.there());
+            let for_good = over || closed && customer.there() && self.dialogue.finish_sent && !moves;
             if !for_good {
                 customer.leave(step);
-                if self.drain_by.is_some() {
+                if moves {
                     self.moved_away(step);
                 }
                 return;
@@ -40,10 +41,16 @@ impl Relay {
         self.leave("client_left", step);
     }
 
+    /// This instance goes away, and the session can go on at another.
+    fn moves(&self) -> bool {
+        self.drain_by.is_some() && self.movable && self.customer.is_some()
+    }
+
     /// The client is gone for good.
     pub(super) fn leave(&mut self, reason: &'static str, step: &mut Step<'_>) {
         match self.phase {
             Phase::Open | Phase::Ending { .. } => {}
+            Phase::Parted { .. } => return self.finish(reason, step),
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.drop_held(step);
@@ -81,7 +88,14 @@ impl Relay {
             return self.lose_leg(number, fatal, step);
         }
         if self.legs.current() != Some(number) {
+            // The tail of a leg that was replaced, while all comes to its end.
+            if matches!(self.phase, Phase::Ending { .. }) {
+                self.lose_leg(number, false, step);
+            }
             return;
+        }
+        for delivery in self.legs.said_behind() {
+            self.deliver(delivery, step);
         }
         if let (Phase::Open, Some(customer)) = (&self.phase, &self.customer)
             && self.over()
@@ -93,7 +107,7 @@ impl Relay {
             } else {
                 self.farewell = Some(close);
             }
-            return;
+            return self.legs.hang_up(step);
         }
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Open => match reason {
@@ -105,11 +119,12 @@ impl Relay {
             },
             Phase::Ending { why, .. } => self.close_client(&why, step),
             Phase::ClientLeft { reason, .. } => self.finish(reason, step),
+            parted @ Phase::Parted { .. } => self.phase = parted,
             Phase::Over => {}
         }
     }
 
-    fn lose_leg(&mut self, number: u32, fatal: bool, step: &mut Step<'_>) {
+    pub(super) fn lose_leg(&mut self, number: u32, fatal: bool, step: &mut Step<'_>) {
         let lost = self.legs.lost(number, fatal, step);
         self.watch.upstream_replaced(step.now);
         match lost {
@@ -123,6 +138,10 @@ impl Relay {
         let why = why.clone();
         if ended {
             // The reason first: a client may take the provider's last word for a complete translation.
+            if self.away() {
+                delivered.into_iter().for_each(|delivery| self.deliver(delivery, step));
+                return self.part(why, step);
+            }
             self.say_why(&why, step);
             delivered.into_iter().for_each(|delivery| self.deliver(delivery, step));
             self.hang_up(&why, step);
@@ -151,7 +170,7 @@ impl Relay {
     pub(super) fn end_now(&mut self, why: &Error, step: &mut Step<'_>) {
         match self.phase {
             Phase::Open | Phase::Ending { .. } => {}
-            Phase::ClientLeft { .. } => return self.finish(why.row().code, step),
+            Phase::ClientLeft { .. } | Phase::Parted { .. } => return self.finish(why.row().code, step),
             Phase::Over => return,
         }
         self.say_why(why, step);
@@ -177,16 +196,33 @@ impl Relay {
 
     /// Says why and closes; nothing more is awaited.
     pub(super) fn close_client(&mut self, why: &Error, step: &mut Step<'_>) {
+        for delivery in self.legs.said_behind() {
+            self.deliver(delivery, step);
+        }
+        if self.away() {
+            return self.part(why.clone(), step);
+        }
         self.say_why(why, step);
         self.hang_up(why, step);
         self.finish(why.row().code, step);
+    }
+
+    fn away(&self) -> bool {
+        self.customer.as_ref().is_some_and(|customer| !customer.there())
+    }
+
+    /// All is over, but a customer who is away may come to hear his last captions, and why.
+    fn part(&mut self, why: Error, step: &mut Step<'_>) {
+        self.drop_held(step);
+        self.legs.hang_up(step);
+        self.phase = Phase::Parted { why };
     }
 
     fn say_why(&self, why: &Error, step: &mut Step<'_>) {
         step.act(Action::ToClient(Frame::Text(self.dialogue.goodbye(why))));
     }
 
-    fn hang_up(&self, why: &Error, step: &mut Step<'_>) {
+    pub(super) fn hang_up(&self, why: &Error, step: &mut Step<'_>) {
         let row = why.row();
         step.act(Action::CloseClient(row.close, row.code.to_owned()));
     }
@@ -205,7 +241,7 @@ impl Relay {
     /// This instance goes away: who can resume moves at once, the others finish their sentence.
     pub(super) fn go_away(&mut self, deadline: Instant, step: &mut Step<'_>) {
         self.drain_by = Some(deadline);
-        match &self.customer {
+        match self.customer.as_ref().filter(|_| self.movable) {
             Some(customer) if customer.there() => {
                 let left = deadline.saturating_duration_since(step.now);
                 let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
@@ -219,7 +255,7 @@ impl Relay {
 
     pub(super) fn drain_between_sentences(&mut self, step: &mut Step<'_>) {
         if self.drain_by.is_some()
-            && self.customer.is_none()
+            && !self.moves()
             && !self.legs.speaking()
             && !self.responding()
             && matches!(self.phase, Phase::Open)
@@ -236,12 +272,19 @@ impl Relay {
             }
             Phase::ClientLeft { until, reason } if step.now >= *until => return self.finish(reason, step),
             Phase::Over => return,
-            Phase::Open | Phase::Ending { .. } | Phase::ClientLeft { .. } => {}
-        }
-        if matches!(self.phase, Phase::Open) {
-            if self.out_of_time(step) {
+            Phase::Parted { why } => {
+                let code = why.row().code;
+                if self.drain_by.is_some() || self.customer.as_ref().is_none_or(|customer| customer.lost(step.now)) {
+                    self.finish(code, step);
+                }
                 return;
             }
+            Phase::Open | Phase::Ending { .. } | Phase::ClientLeft { .. } => {}
+        }
+        if matches!(self.phase, Phase::Open) && self.out_of_time(step) {
+            return;
+        }
+        if matches!(self.phase, Phase::Open | Phase::Ending { .. }) {
             self.look_after_continuity(pressure, step);
         }
         self.check_sides(pressure, step);
@@ -261,12 +304,13 @@ impl Relay {
         if let Some(customer) = &mut self.customer {
             customer.tick(pressure, step.lease.acknowledged, step);
         }
+        self.release(step);
     }
 
     /// Ends the session whose time is over; true if it was.
     fn out_of_time(&mut self, step: &mut Step<'_>) -> bool {
         let ends = self.expires_at.into_iter().chain(self.key_expires_at).min();
-        let away = self.customer.as_ref().is_some_and(|customer| !customer.there());
+        let away = self.away();
         if ends.is_some_and(|end| clock::now() >= end) {
             self.end_now(&Error::LicenseExpired, step);
         } else if self.drain_by.is_some_and(|deadline| step.now + DRAIN_MARGIN >= deadline) {
@@ -287,7 +331,7 @@ impl Relay {
 
     /// The drain's deadline is near.
     fn drain_out(&mut self, step: &mut Step<'_>) {
-        if self.customer.is_none() {
+        if !self.moves() {
             return self.let_out(Error::Draining, step);
         }
         // It did not move by itself: it can still be resumed elsewhere.
@@ -303,8 +347,7 @@ impl Relay {
     }
 
     fn check_sides(&mut self, pressure: Pressure, step: &mut Step<'_>) {
-        let away = self.customer.as_ref().is_some_and(|customer| !customer.there());
-        let client_there = !away && !matches!(self.phase, Phase::ClientLeft { .. });
+        let client_there = !self.away() && !matches!(self.phase, Phase::ClientLeft { .. });
         let leg_there = self.legs.current().is_some();
         if client_there && self.watch.client_too_slow(pressure) {
             self.turn_away(step);
@@ -316,11 +359,12 @@ impl Relay {
             }
         } else if leg_there && self.watch.upstream_dead(pressure, step.now) {
             self.give_up_leg(step);
-        } else if leg_there && self.upstream_silent(step.now) {
+        } else if leg_there
+            && self.upstream_silent(step.now)
             // Replaced once; where that one is silent too, it is the speech that is none.
-            if !self.legs.replaceable() || self.legs.replace_silent() {
-                self.give_up_leg(step);
-            }
+            && (!self.legs.replaceable() || self.legs.replace_silent())
+        {
+            self.give_up_leg(step);
         } else {
             let due = self.watch.pings_due(pressure, step.now);
             if client_there && due.client {
@@ -350,6 +394,10 @@ impl Relay {
             (&self.phase, self.legs.replaceable() && !self.over(), self.legs.current())
         {
             return self.lose_leg(number, false, step);
+        }
+        if matches!(self.phase, Phase::Open) && self.over() && self.customer.is_some() {
+            // All was said: only the customer is waited for.
+            return self.legs.hang_up(step);
         }
         self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::ClientLeft { reason, .. } => return self.finish(reason, step),

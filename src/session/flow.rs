@@ -111,6 +111,11 @@ impl Flow {
         self.0.moved_ms.store(elapsed, Ordering::Release);
     }
 
+    /// Lets whoever waits look again: another one may have taken his place.
+    pub fn wake(&self) {
+        self.0.waker.wake();
+    }
+
     /// Whether it takes more.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -12,6 +12,8 @@ use crate::wire::realtime::{Speech, UpstreamEvent, Usage};
 
 /// Audio that was sent for so long, without a word of speech from a leg that lives, holds none.
 const HEARD_OUT: Duration = Duration::from_secs(2);
+/// A leg that doesn't say anything is given up.
+const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 /// A leg that doesn't say that it took its settings is spoken to nevertheless.
 const SETTINGS_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -69,6 +71,8 @@ pub struct Leg {
     own_updates: u32,
     /// What the client has already, or gets from another leg.
     hidden: Vec<Hidden>,
+    /// What it was given to hear again.
+    given: Vec<Rerun>,
     /// Responses that the client saw begin and not end.
     running: Vec<String>,
     /// Speech from here on is another leg's.
@@ -101,6 +105,7 @@ impl Leg {
             tokens: TokenMeter::new(opening.usage),
             own_updates: 0,
             hidden: Vec::new(),
+            given: Vec::new(),
             running: Vec::new(),
             until_ms: None,
             sent: VecDeque::new(),
@@ -114,13 +119,26 @@ impl Leg {
         self.origin = origin;
         self.origin_ms = origin_ms;
         self.silent_ms = origin_ms;
+        self.given.clone_from(&reruns);
         self.segments = Segments::new(origin_ms, reruns);
+    }
+
+    /// What it was given to hear again: what the client has of it, should nobody have heard this leg.
+    #[must_use]
+    pub fn given(&self) -> Vec<Rerun> {
+        self.given.clone()
     }
 
     /// It takes audio.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    /// It was opened, and has not said a word.
+    #[must_use]
+    pub fn mute(&self, now: Instant) -> bool {
+        self.stage == Stage::Greeting && now.duration_since(self.stage_since) >= GREETING_PATIENCE
     }
 
     /// Its settings are to be sent: `session.created` came. True once.
@@ -198,7 +216,6 @@ impl Leg {
         let fate = match event {
             UpstreamEvent::Created(_) => self.greet(now),
             UpstreamEvent::Updated(_) => self.configured(),
-            UpstreamEvent::Error(_) if self.own_updates > 0 => self.configured(),
             UpstreamEvent::SpeechStarted(speech) => self.started(speech),
             UpstreamEvent::SpeechStopped(speech) => {
                 self.segments.stopped(&speech.item, self.origin_ms + speech.at_ms, now);

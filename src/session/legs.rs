@@ -63,6 +63,7 @@ pub struct Legs {
     pub(super) doubt_ms: Option<u64>,
     pub(super) forgotten_ms: u64,
     pub(super) replaced_for_silence: bool,
+    pub(super) refused: bool,
 }
 
 impl Legs {
@@ -111,6 +112,7 @@ impl Legs {
             doubt_ms: None,
             forgotten_ms: 0,
             replaced_for_silence: false,
+            refused: false,
         }
     }
 
@@ -176,7 +178,9 @@ impl Legs {
         let Some(leg) = &mut self.current else { return };
         match (&frame, sent.kind) {
             (Frame::Text(text), Kind::Settings) if self.replaceable => self.script.ask(text),
-            (_, Kind::Audio | Kind::Commit | Kind::BesideAudio) => self.source.push(&frame, sent.bytes),
+            (_, Kind::Audio | Kind::Commit | Kind::BesideAudio) => {
+                self.source.push(&frame, sent.bytes, sent.kind == Kind::Commit)
+            }
             (_, Kind::Settings | Kind::Finish | Kind::Other) => {}
         }
         match sent.kind {
@@ -199,9 +203,14 @@ impl Legs {
         }
     }
 
-    /// Somebody seems to speak whom the provider doesn't hear; or that is settled.
+    /// The coming leg said that it can't go on; told once.
+    pub fn refused(&mut self) -> Option<u32> {
+        std::mem::take(&mut self.refused).then(|| self.coming.as_ref().map(|leg| leg.number)).flatten()
+    }
+
+    /// Somebody seems to speak whom the provider doesn't hear.
     pub fn doubt(&mut self, unanswered: bool) {
-        if unanswered {
+        if unanswered && !self.replaced_for_silence {
             let at_ms = self.source.ms(self.source.end()).saturating_sub(DOUBT_MS);
             self.doubt_ms.get_or_insert(at_ms);
         }
@@ -210,7 +219,6 @@ impl Legs {
     /// Follows an event of the provider; returns what the client gets of it, in order.
     pub fn hear(&mut self, number: u32, frame: Frame, event: &UpstreamEvent, step: &mut Step<'_>) -> Vec<Delivery> {
         let Frame::Text(text) = &frame else { return vec![Delivery { frame, audio: false }] };
-        self.replaced_for_silence = false;
         let retiring = self.retiring.as_ref().is_some_and(|(leg, _)| leg.number == number);
         let is = |leg: &Option<Leg>| leg.as_ref().is_some_and(|leg| leg.number == number);
         let (current, coming) = (is(&self.current), is(&self.coming));
@@ -223,15 +231,21 @@ impl Legs {
         };
         let Some(leg) = leg else { return Vec::new() };
         let fate = leg.hear(text, event, step.now);
+        if coming && matches!(event, UpstreamEvent::Error(_)) {
+            // It does not take our settings, or nothing at all.
+            self.refused = true;
+            return Vec::new();
+        }
         if coming {
             return self.prepare(&fate, frame, step);
         }
         if retiring && *event == UpstreamEvent::Finished {
             return self.retired(step);
         }
-        if current {
+        if current && fate != Fate::Withhold {
             self.doubt_ms = None;
-            self.note(&fate, event, step);
+            self.replaced_for_silence = false;
+            self.note(event, step);
         }
         let audio = *event == UpstreamEvent::Audio;
         let delivery = match fate {
@@ -239,7 +253,9 @@ impl Legs {
             Fate::Change(frame) => Some(Delivery { frame, audio }),
             Fate::Withhold => None,
         };
-        if self.retiring.is_some() && current {
+        // What answers the client itself doesn't wait.
+        let answer = matches!(event, UpstreamEvent::Updated(_) | UpstreamEvent::Error(_));
+        if self.retiring.is_some() && current && !answer {
             self.behind.extend(delivery);
             return Vec::new();
         }
@@ -247,10 +263,7 @@ impl Legs {
     }
 
     /// Learns from an event of the current leg that the client sees.
-    fn note(&mut self, fate: &Fate, event: &UpstreamEvent, step: &mut Step<'_>) {
-        if *fate == Fate::Withhold {
-            return;
-        }
+    fn note(&mut self, event: &UpstreamEvent, step: &mut Step<'_>) {
         match event {
             UpstreamEvent::Created(_) => self.greeted = true,
             UpstreamEvent::Updated(_) => {
@@ -305,7 +318,9 @@ impl Legs {
             (None, None, None) => 0,
         };
         self.forgotten_ms = self.forgotten_ms.max(now);
-        self.position(self.forgotten_ms).max(self.source.start())
+        let position = self.position(self.forgotten_ms);
+        // What is not kept any more can't be said again, answered for or not.
+        if self.replaceable { position.max(self.source.start()) } else { position }
     }
 
     pub(super) fn position(&self, at_ms: u64) -> u64 {

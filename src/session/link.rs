@@ -129,6 +129,7 @@ impl UpstreamLink {
                     self.client.say_farewell();
                 }
             }
+            Action::LastWord(word) => self.client.last_word(word),
             Action::CutClient => self.client.cut(),
             Action::LeaveSeat => {
                 self.seat = None;
@@ -297,6 +298,14 @@ impl UpstreamLink {
         let Some(last_seq) = self.client.arrive(client, socket) else { return };
         // Whoever waited for room waited for that of the last socket.
         self.awaiting_room = false;
+        self.uplink.wake();
+        if self.lease.is_none() {
+            // The session ended while this socket was on its way.
+            self.upstream = None;
+            let row = Error::SessionGone.row();
+            self.client.see_off(row.close, row.code.to_owned());
+            return self.client.say_farewell();
+        }
         self.on(Event::ClientBack(last_seq), ctx);
         if let Some(upstream) = self.upstream.take() {
             self.connect(FIRST, upstream, ctx);
@@ -351,6 +360,8 @@ impl Handler<Control> for UpstreamLink {
 
     fn handle(&mut self, control: Control, ctx: &mut Context<Self>) {
         let event = match control {
+            // Said of a session that is elsewhere now; this one may be there.
+            Control::End(Error::SessionGone) if !self.lease.as_ref().is_none_or(Lease::lost) => return,
             Control::End(Error::SessionGone) => Event::Moved,
             Control::End(why) => Event::End(why),
             Control::ExpiresAt(at) => Event::ExpiresAt(at),

@@ -52,6 +52,15 @@ impl Meter {
         }
     }
 
+    /// Samples a second of the input; the metered rate for a compressed format.
+    #[must_use]
+    pub fn rate(&self) -> u64 {
+        match self {
+            Self::Pcm { rate, .. } => *rate,
+            Self::Clock { .. } => METERED_RATE,
+        }
+    }
+
     /// What so many bytes are at the rate in force; nothing for a compressed format.
     #[must_use]
     pub fn of(&self, bytes: u64) -> u64 {

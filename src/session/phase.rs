@@ -16,6 +16,11 @@ pub enum Phase {
         /// How long that may take.
         until: Instant,
     },
+    /// All is over, but the client is away and may still come to hear it.
+    Parted {
+        /// Why.
+        why: Error,
+    },
     /// The client is gone for good; the last usage is awaited.
     ClientLeft {
         /// How long that may take.

@@ -101,8 +101,8 @@ pub(super) struct List;
 pub(super) enum Command {
     Attach(String, u64, Recipient<Control>),
     Leave(String, u64),
-    TakeUps(String, String, Recipient<TakeUp>),
-    Away(String, Option<Instant>),
+    TakeUps(String, u64, String, Recipient<TakeUp>),
+    Away(String, u64, Option<Instant>),
     Tell(String, Control),
     EndLicense(String, Error),
     EndKey(String, Error),
@@ -183,13 +183,17 @@ impl Handler<Command> for Places {
                     self.leave(&session_id);
                 }
             }
-            Command::TakeUps(session_id, hash, link) => {
-                if let Some(place) = self.places.get_mut(&session_id) {
+            Command::TakeUps(session_id, number, hash, link) => {
+                if let Some(place) = self.places.get_mut(&session_id).filter(|place| place.number == number) {
                     place.take_up = Some((hash.clone(), link));
                     self.by_hash.insert(hash, session_id);
                 }
             }
-            Command::Away(session_id, since) => self.set_away(&session_id, since),
+            Command::Away(session_id, number, since) => {
+                if self.has(&session_id, number) {
+                    self.set_away(&session_id, since);
+                }
+            }
             Command::Tell(session_id, control) => {
                 if let Some(place) = self.places.get_mut(&session_id) {
                     place.tell(control);

@@ -52,6 +52,11 @@ impl Redial {
         if fatal || now.duration_since(since) >= UNREACHABLE { Err(error) } else { Ok(()) }
     }
 
+    /// A leg that was to take over from one that lives did not come: the next try waits.
+    pub fn stumbled(&mut self) {
+        self.attempts += 1;
+    }
+
     /// A leg took over.
     pub fn succeeded(&mut self) {
         self.attempts = 0;

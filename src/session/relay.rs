@@ -8,7 +8,7 @@
 //! must wait is held, and everything behind it, in order. A resumable session stays open while its client is away.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::customer::{Customer, Identity};
 use super::delivery::{Delivery, Kind, Sent};
@@ -49,6 +49,8 @@ pub struct Relay {
     pub(super) key_expires_at: Option<jiff::Timestamp>,
     /// The provider closed after its last word, while the customer was away.
     pub(super) farewell: Option<(u16, String)>,
+    /// Another instance could go on with the session.
+    pub(super) movable: bool,
 }
 
 /// Where a session goes on that another instance, or an earlier life of this one, began.
@@ -58,6 +60,8 @@ pub struct Past {
     pub ack: Ack,
     /// The client's settings.
     pub settings: Option<String>,
+    /// How long the session lasts already.
+    pub age: Duration,
 }
 
 impl Relay {
@@ -79,6 +83,7 @@ impl Relay {
         let legs = Legs::resumed(&rules, past.ack.samples, rate, past.settings, now);
         let mut relay = Self::with(rules, legs, Some(customer), now);
         relay.dialogue.go_on(past.ack.metered, rate);
+        relay.watch.began_before(past.age);
         if let Some(manual) = known.and_then(|known| known.manual) {
             relay.watch.manual = manual;
         }
@@ -98,6 +103,7 @@ impl Relay {
             expires_at: rules.expires_at,
             key_expires_at: rules.key_expires_at,
             farewell: None,
+            movable: rules.protocol == Protocol::Livetranslate,
             protocol: rules.protocol,
             dialogue: Dialogue::new(rules),
         }
@@ -119,6 +125,9 @@ impl Relay {
             }
             Event::Upstream(number, frame) => self.on_upstream(number, frame, step),
             Event::UpstreamGone(number, reason) => self.on_upstream_gone(number, reason, step),
+            Event::Dialled(number, _) if matches!(self.phase, Phase::Over | Phase::Parted { .. }) => {
+                step.act(Action::HangUp(number));
+            }
             Event::Dialled(number, answer) => {
                 if let Err(error) = self.legs.dialled(number, answer, step) {
                     self.close_client(&error, step);
@@ -146,8 +155,10 @@ impl Relay {
 
     /// The leg of this number gave a sign of life.
     pub fn upstream_lives(&mut self, number: u32, now: Instant) {
-        self.watch.heard(Side::Upstream, now);
-        self.legs.lives(number, now);
+        if self.legs.current() == Some(number) {
+            self.watch.heard(Side::Upstream, now);
+            self.legs.lives(number, now);
+        }
     }
 
     /// What waits for the client's socket next.
@@ -176,7 +187,7 @@ impl Relay {
     /// Whether a client that has every event up to this number can take the session up.
     #[must_use]
     pub fn takes_back(&self, last_seq: u64) -> bool {
-        let open = matches!(self.phase, Phase::Open | Phase::Ending { .. });
+        let open = matches!(self.phase, Phase::Open | Phase::Ending { .. } | Phase::Parted { .. });
         open && self.drain_by.is_none() && self.customer.as_ref().is_some_and(|customer| customer.reaches(last_seq))
     }
 
@@ -201,7 +212,9 @@ impl Relay {
         match self.phase {
             Phase::Open if self.must_wait() => self.held.push_back(frame),
             Phase::Open => self.pass(frame, step),
-            Phase::Ending { .. } | Phase::ClientLeft { .. } | Phase::Over => step.act(Action::Drop(frame)),
+            Phase::Ending { .. } | Phase::Parted { .. } | Phase::ClientLeft { .. } | Phase::Over => {
+                step.act(Action::Drop(frame));
+            }
         }
     }
 
@@ -240,9 +253,7 @@ impl Relay {
                 return;
             }
         };
-        if let Some(rate) = read.rate {
-            self.legs.source.set_rate(rate);
-        }
+        self.legs.source.set_rate(self.dialogue.meter.rate());
         if read.bytes == 0 {
             return self.legs.forward(frame, Sent { kind: read.kind, bytes: 0, samples: 0 }, step);
         }
@@ -270,12 +281,12 @@ impl Relay {
             (Err(Error::StorageUnavailable { .. }), Phase::Open) if self.held.is_empty() => {}
             (Err(error), Phase::Open) => self.let_out(error, step),
             (Ok(()), Phase::Open) => self.release(step),
-            (_, Phase::Ending { .. } | Phase::ClientLeft { .. } | Phase::Over) => {}
+            (_, Phase::Ending { .. } | Phase::Parted { .. } | Phase::ClientLeft { .. } | Phase::Over) => {}
         }
     }
 
     /// What was held goes on, as far as it can.
-    fn release(&mut self, step: &mut Step<'_>) {
+    pub(super) fn release(&mut self, step: &mut Step<'_>) {
         while !self.standing
             && self.legs.ready()
             && matches!(self.phase, Phase::Open)
@@ -301,17 +312,26 @@ impl Relay {
     fn on_client_back(&mut self, last_seq: u64, step: &mut Step<'_>) {
         let samples = self.samples_received();
         self.watch.client_back(step.now);
-        let Some(customer) = &mut self.customer else { return };
+        let Some(customer) = self.customer.as_mut().filter(|_| !matches!(self.phase, Phase::Over)) else { return };
         customer.arrive(last_seq, samples, step);
         if let Some((code, reason)) = self.farewell.take() {
             step.act(Action::CloseClient(code, reason));
         }
+        if let Phase::Parted { why } = &self.phase {
+            let why = why.clone();
+            step.act(Action::LastWord(Frame::Text(self.dialogue.goodbye(&why))));
+            self.hang_up(&why, step);
+            self.finish(why.row().code, step);
+        }
     }
 
     fn on_upstream(&mut self, number: u32, frame: Frame, step: &mut Step<'_>) {
-        self.watch.upstream_spoke(step.now);
+        if self.legs.current() == Some(number) {
+            self.watch.upstream_spoke(step.now);
+        }
         let ended_before = self.over();
-        let heard = self.dialogue.follow(&frame, &mut self.watch);
+        let current = self.legs.current() == Some(number);
+        let heard = self.dialogue.follow(&frame, current, &mut self.watch);
         let delivered = match &heard.event {
             Some(event) => {
                 let spent = self.legs.tokens();
@@ -330,7 +350,10 @@ impl Relay {
             Phase::ClientLeft { reason, .. } if ended || (self.protocol == Protocol::Omni && !self.responding()) => {
                 return self.finish(reason, step);
             }
-            Phase::ClientLeft { .. } | Phase::Over => return,
+            Phase::Parted { .. } | Phase::ClientLeft { .. } | Phase::Over => return,
+        }
+        if let Some(refused) = self.legs.refused() {
+            self.lose_leg(refused, false, step);
         }
         if let Some(error) = heard.unmetered {
             return self.end_now(&error, step);

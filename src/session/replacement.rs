@@ -42,13 +42,11 @@ impl Legs {
         for update in self.script.pending() {
             step.act(Action::Inject(number, Frame::Text(update.clone())));
         }
-        for frame in self.source.from(origin) {
+        for (frame, committed) in self.source.from(origin) {
             step.act(Action::Inject(number, frame.clone()));
+            committed.into_iter().for_each(|position| leg.committed(self.source.ms(position)));
         }
         leg.sent(self.source.ms(self.source.end()), step.now);
-        if self.committed > origin {
-            leg.committed(self.source.ms(self.committed));
-        }
         if self.finishing {
             step.act(Action::Inject(number, Frame::Text(realtime::finish_event(&ids::event()))));
         }
@@ -66,6 +64,8 @@ impl Legs {
             if self.current.is_none() {
                 self.redial.died(leg.opened_at, step.now)?;
                 self.dial(step);
+            } else {
+                self.redial.stumbled();
             }
             return Ok(Vec::new());
         }
@@ -83,7 +83,7 @@ impl Legs {
         if self.retiring.is_some() {
             // The client has seen nothing of it yet.
             self.behind.clear();
-            self.restart = Some(Restart { position: leg.origin, reruns: Vec::new() });
+            self.restart = Some(Restart { position: leg.origin, reruns: leg.given() });
         } else {
             cut = ends(leg.running());
             let position = self.position(leg.finished_ms(self.doubt_ms, step.manual));
@@ -155,13 +155,14 @@ impl Legs {
                 self.take_over(step);
                 Ok(())
             }
+            Err(_) if self.current.is_some() => {
+                self.redial.stumbled();
+                Ok(())
+            }
             Err((error, fatal)) => {
-                let failed = self.redial.failed(error, fatal, step.now);
-                if self.current.is_none() {
-                    failed?;
-                    self.numbers += 1;
-                    self.dial(step);
-                }
+                self.redial.failed(error, fatal, step.now)?;
+                self.numbers += 1;
+                self.dial(step);
                 Ok(())
             }
         }
@@ -169,7 +170,27 @@ impl Legs {
 
     /// The current leg is silent though it is spoken to; true the first time.
     pub fn replace_silent(&mut self) -> bool {
-        !std::mem::replace(&mut self.replaced_for_silence, true)
+        let first = !std::mem::replace(&mut self.replaced_for_silence, true);
+        if !first {
+            // Two legs heard no speech in it: there is none.
+            self.doubt_ms = None;
+        }
+        first
+    }
+
+    /// Hangs up every leg: nothing more is to be said.
+    pub fn hang_up(&mut self, step: &mut Step<'_>) {
+        let retiring = self.retiring.take().map(|(leg, _)| leg);
+        for leg in self.current.take().into_iter().chain(self.coming.take()).chain(retiring) {
+            self.spend(&leg);
+            step.act(Action::HangUp(leg.number));
+        }
+        self.dialling = None;
+    }
+
+    /// What the current leg said, should the tail before it not be complete.
+    pub fn said_behind(&mut self) -> Vec<Delivery> {
+        self.behind.drain(..).collect()
     }
 
     /// Looks at the clock: what was answered for is forgotten, a leg near its cap is replaced.
@@ -179,6 +200,12 @@ impl Legs {
     pub fn tick(&mut self, step: &mut Step<'_>) -> Result<Vec<Delivery>, Error> {
         for leg in self.current.iter_mut().chain(self.coming.iter_mut()) {
             leg.tick(step.now);
+        }
+        if let Some(number) = self.coming.as_ref().filter(|leg| leg.mute(step.now)).map(|leg| leg.number) {
+            return self.lost(number, false, step);
+        }
+        if let Some(number) = self.coming.as_ref().filter(|leg| leg.mute(step.now)).map(|leg| leg.number) {
+            return self.lost(number, false, step);
         }
         self.take_over(step);
         if self.replaceable {

@@ -6,6 +6,8 @@ use super::frames::Frame;
 
 /// Kept for a client that may come back, bytes.
 pub const REPLAY_LIMIT: usize = 2 << 20;
+/// What an event costs beside its content.
+const OVERHEAD: usize = 48;
 /// Audio kept for a client that is there and takes nothing, bytes.
 const UNSENT_AUDIO_LIMIT: usize = 256 * 1024;
 
@@ -41,14 +43,13 @@ pub enum Next {
 impl Replay {
     /// Counts an event; returns its number. `audio`: it may be dropped.
     pub fn push(&mut self, frame: Frame, audio: bool) -> u64 {
-        self.memory += frame.len();
+        self.memory += frame.len() + OVERHEAD;
         if audio {
             self.unsent_audio += frame.len();
         }
         self.events.push_back(Kept { frame: Some(frame), audio });
         if self.memory > REPLAY_LIMIT {
-            self.drop_audio(self.memory - REPLAY_LIMIT, 0);
-            self.forget_text();
+            self.spare();
         }
         self.last()
     }
@@ -122,13 +123,13 @@ impl Replay {
         let limit = if all { 0 } else { UNSENT_AUDIO_LIMIT };
         if self.unsent_audio > limit {
             let first = self.place(self.sent + 1).unwrap_or(self.events.len());
-            self.drop_audio(self.unsent_audio - limit, first);
+            self.drop_audio_within(self.unsent_audio - limit, first..self.events.len());
         }
     }
 
     /// Memory is short: all audio goes.
     pub fn drop_all_audio(&mut self) {
-        self.drop_audio(usize::MAX, 0);
+        self.drop_audio_within(usize::MAX, 0..self.events.len());
     }
 
     fn place(&self, number: u64) -> Option<usize> {
@@ -136,11 +137,12 @@ impl Replay {
         (index < self.events.len()).then_some(index)
     }
 
-    /// Drops the oldest audio, `bytes` of it at least, beginning at an index.
-    fn drop_audio(&mut self, bytes: usize, first: usize) {
+    /// Drops the oldest audio within these places, `bytes` of it at least.
+    fn drop_audio_within(&mut self, bytes: usize, places: std::ops::Range<usize>) {
         let unsent = self.place(self.sent + 1).unwrap_or(self.events.len());
         let mut dropped = 0;
-        for (index, kept) in self.events.iter_mut().enumerate().skip(first).filter(|(_, kept)| kept.audio) {
+        let within = self.events.iter_mut().enumerate().take(places.end).skip(places.start);
+        for (index, kept) in within.filter(|(_, kept)| kept.audio) {
             if dropped >= bytes {
                 break;
             }
@@ -153,17 +155,27 @@ impl Replay {
         self.memory -= dropped;
     }
 
-    /// Text beyond the limit can't be kept for ever for a client that never says what it received.
-    fn forget_text(&mut self) {
-        while self.memory > REPLAY_LIMIT && self.forgotten < self.sent {
+    /// Beyond the limit: audio goes that was sent, then all that was sent and that a client never confirmed, then
+    /// audio that waits. More than needed at a time, so that it isn't looked for with every event.
+    fn spare(&mut self) {
+        let target = REPLAY_LIMIT / 8 * 7;
+        let unsent = self.place(self.sent + 1).unwrap_or(self.events.len());
+        self.drop_audio_within(self.memory.saturating_sub(target), 0..unsent);
+        if self.memory <= REPLAY_LIMIT {
+            return;
+        }
+        while self.memory > target && self.forgotten < self.sent {
             self.forget_first();
+        }
+        if self.memory > REPLAY_LIMIT {
+            self.drop_audio_within(self.memory - target, 0..self.events.len());
         }
     }
 
     fn forget_first(&mut self) {
         if let Some(kept) = self.events.pop_front() {
             self.forgotten += 1;
-            self.memory -= kept.frame.map_or(0, |frame| frame.len());
+            self.memory -= OVERHEAD + kept.frame.map_or(0, |frame| frame.len());
         }
     }
 }
@@ -204,7 +216,7 @@ mod tests {
             replay.push(frame(10), false);
             replay.shed(false);
         }
-        assert!(replay.memory() <= UNSENT_AUDIO_LIMIT + 400, "{}", replay.memory());
+        assert!(replay.memory() <= UNSENT_AUDIO_LIMIT + 400 + 80 * OVERHEAD, "{}", replay.memory());
         let all = drain(&mut replay);
         assert_eq!(all.first(), Some(&Next::Gap(1, 1)));
         assert_eq!(all.iter().filter(|next| **next == Next::Frame(frame(10))).count(), 40);
@@ -222,6 +234,17 @@ mod tests {
         assert!(replay.reaches(0), "text is still there");
         replay.rewind(0);
         assert_eq!(drain(&mut replay).iter().filter(|next| **next == Next::Frame(frame(100))).count(), 300);
+    }
+
+    #[test]
+    fn a_client_that_never_confirms_text_still_hears() {
+        let mut replay = Replay::default();
+        for _ in 0..300 {
+            replay.push(frame(10_000), false);
+            drain(&mut replay);
+        }
+        replay.push(frame(4_000), true);
+        assert_eq!(drain(&mut replay), [Next::Frame(frame(4_000))]);
     }
 
     proptest! {
@@ -254,7 +277,8 @@ mod tests {
                 }
                 prop_assert_eq!(replay.sent(), client);
                 let frames = replay.events.iter().filter_map(|kept| kept.frame.as_ref());
-                prop_assert_eq!(frames.map(Frame::len).sum::<usize>(), replay.memory());
+                let content: usize = frames.map(Frame::len).sum();
+                prop_assert_eq!(content + replay.events.len() * OVERHEAD, replay.memory());
                 prop_assert!(replay.memory() <= REPLAY_LIMIT + 60_000 * 300);
             }
         }

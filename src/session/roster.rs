@@ -112,12 +112,12 @@ impl Seat {
 
     /// The session can be taken up by who has the token of this hash.
     pub fn can_be_taken_up(&self, resume_hash: String, link: Recipient<TakeUp>) {
-        self.roster.tell(Command::TakeUps(self.session_id.clone(), resume_hash, link));
+        self.roster.tell(Command::TakeUps(self.session_id.clone(), self.number, resume_hash, link));
     }
 
     /// The session's client left, or came back.
     pub fn set_away(&self, away: bool) {
-        self.roster.tell(Command::Away(self.session_id.clone(), away.then(Instant::now)));
+        self.roster.tell(Command::Away(self.session_id.clone(), self.number, away.then(Instant::now)));
     }
 
     /// What the session keeps for its continuity, bytes.

@@ -21,8 +21,11 @@ pub struct Source {
     start: u64,
     /// The bytes forwarded so far.
     end: u64,
-    /// Samples a second.
+    /// Samples a second, and since which position and time.
     rate: u64,
+    since: (u64, u64),
+    /// Samples a second before that.
+    rate_before: u64,
     /// Length of all frames kept.
     memory: usize,
     keeps: bool,
@@ -33,22 +36,27 @@ struct Kept {
     from: u64,
     end: u64,
     frame: Frame,
+    commit: bool,
 }
 
 impl Source {
     /// A line that begins at `start`. One that doesn't keep only counts.
     #[must_use]
     pub fn new(start: u64, rate: u64, keeps: bool) -> Self {
-        Self { frames: VecDeque::new(), start, end: start, rate, memory: 0, keeps }
+        Self { frames: VecDeque::new(), start, end: start, rate, since: (0, 0), rate_before: rate, memory: 0, keeps }
     }
 
     /// The input has another rate from here on.
     pub fn set_rate(&mut self, rate: u64) {
-        self.rate = rate;
+        if rate != self.rate {
+            self.since = (self.end, self.ms(self.end));
+            self.rate_before = self.rate;
+            self.rate = rate;
+        }
     }
 
-    /// A frame goes upstream, with so many bytes of audio in it.
-    pub fn push(&mut self, frame: &Frame, bytes: u64) {
+    /// A frame goes upstream, with so many bytes of audio in it. `commit`: it ends a turn.
+    pub fn push(&mut self, frame: &Frame, bytes: u64, commit: bool) {
         let from = self.end;
         self.end += bytes;
         if !self.keeps {
@@ -56,13 +64,13 @@ impl Source {
             return;
         }
         self.memory += frame.len() + OVERHEAD;
-        self.frames.push_back(Kept { from, end: self.end, frame: frame.clone() });
-        let longest = self.bytes(LONGEST_MS);
+        self.frames.push_back(Kept { from, end: self.end, frame: frame.clone(), commit });
+        let longest = 2 * LONGEST_MS * self.rate / 1_000;
         if self.end - self.start > longest {
             self.forget(self.end - longest);
         }
         while self.memory > MEMORY_LIMIT {
-            self.drop_first();
+            self.spare();
         }
     }
 
@@ -70,6 +78,15 @@ impl Source {
     pub fn forget(&mut self, position: u64) {
         while self.frames.front().is_some_and(|first| first.end <= position) {
             self.drop_first();
+        }
+    }
+
+    /// Pictures go before audio.
+    fn spare(&mut self) {
+        let picture = |kept: &Kept| kept.from == kept.end && !kept.commit;
+        match self.frames.iter().position(picture).and_then(|index| self.frames.remove(index)) {
+            Some(dropped) => self.memory -= dropped.frame.len() + OVERHEAD,
+            None => self.drop_first(),
         }
     }
 
@@ -98,9 +115,11 @@ impl Source {
         self.start
     }
 
-    /// The frames from this position on.
-    pub fn from(&self, position: u64) -> impl Iterator<Item = &Frame> {
-        self.frames.iter().filter(move |kept| kept.from >= position).map(|kept| &kept.frame)
+    /// The frames from this position on, and the positions of those that end a turn. A turn's end without the turn
+    /// means nothing.
+    pub fn from(&self, position: u64) -> impl Iterator<Item = (&Frame, Option<u64>)> {
+        let wanted = move |kept: &&Kept| kept.from >= position && !(kept.commit && kept.end <= position);
+        self.frames.iter().filter(wanted).map(|kept| (&kept.frame, kept.commit.then_some(kept.end)))
     }
 
     /// The bytes forwarded so far.
@@ -118,13 +137,21 @@ impl Source {
     /// A position in milliseconds.
     #[must_use]
     pub fn ms(&self, position: u64) -> u64 {
-        position * 1_000 / (2 * self.rate)
+        let (since, since_ms) = self.since;
+        match position.checked_sub(since) {
+            Some(after) => since_ms + after * 1_000 / (2 * self.rate),
+            None => since_ms.saturating_sub((since - position) * 1_000 / (2 * self.rate_before)),
+        }
     }
 
     /// A time as a position, at a whole sample.
     #[must_use]
     pub fn bytes(&self, ms: u64) -> u64 {
-        2 * (ms * self.rate / 1_000)
+        let (since, since_ms) = self.since;
+        match ms.checked_sub(since_ms) {
+            Some(after) => since + 2 * (after * self.rate / 1_000),
+            None => since.saturating_sub(2 * ((since_ms - ms) * self.rate_before / 1_000)),
+        }
     }
 }
 
@@ -137,14 +164,14 @@ mod tests {
     }
 
     fn texts(source: &Source, position: u64) -> Vec<String> {
-        source.from(position).map(|frame| format!("{frame:?}").replace("Text(\"", "").replace("\")", "")).collect()
+        source.from(position).map(|(frame, _)| format!("{frame:?}").replace("Text(\"", "").replace("\")", "")).collect()
     }
 
     #[test]
     fn a_new_leg_hears_whole_frames_in_order() {
         let mut source = Source::new(0, 16_000, true);
         for (text, bytes) in [("a", 3_200), ("image", 0), ("b", 3_200), ("commit", 0), ("c", 3_200)] {
-            source.push(&frame(text), bytes);
+            source.push(&frame(text), bytes, text == "commit");
         }
         assert_eq!((source.ms(source.end()), source.bytes(100)), (300, 3_200));
         assert_eq!(source.boundary(4_000), 3_200);
@@ -158,10 +185,31 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_rate_moves_nothing_that_was_said() {
+        let mut source = Source::new(0, 16_000, true);
+        source.push(&frame("a"), 32_000, false);
+        source.set_rate(8_000);
+        source.push(&frame("b"), 16_000, false);
+        assert_eq!((source.ms(16_000), source.ms(32_000), source.ms(48_000)), (500, 1_000, 2_000));
+        assert_eq!((source.bytes(500), source.bytes(1_000), source.bytes(2_000)), (16_000, 32_000, 48_000));
+    }
+
+    #[test]
+    fn pictures_go_before_audio() {
+        let mut source = Source::new(0, 16_000, true);
+        source.push(&frame("a"), 3_200, false);
+        for _ in 0..8 {
+            source.push(&frame(&"p".repeat(1 << 20)), 0, false);
+        }
+        assert!(source.memory() <= MEMORY_LIMIT);
+        assert_eq!(source.start(), 0, "the audio is still there");
+    }
+
+    #[test]
     fn a_minute_is_kept() {
         let mut source = Source::new(32_000, 8_000, true);
         for _ in 0..2_000 {
-            source.push(&frame("a"), 1_600);
+            source.push(&frame("a"), 1_600, false);
         }
         assert_eq!(source.memory(), 580 * (1 + OVERHEAD));
         assert_eq!(source.boundary(0), 32_000 + 1_420 * 1_600);

@@ -78,6 +78,8 @@ pub enum Action {
     Tokens(Usage),
     /// Ping a side.
     Ping(Side),
+    /// Send to the client when all that waits for it is sent, just before the close that follows.
+    LastWord(Frame),
     /// Close the client's socket.
     CloseClient(u16, String),
     /// The client takes nothing: cut its socket.

@@ -105,6 +105,11 @@ impl Watch {
         }
     }
 
+    /// The session began so much earlier, elsewhere.
+    pub fn began_before(&mut self, age: Duration) {
+        self.begun = self.begun.checked_sub(age).unwrap_or(self.begun);
+    }
+
     /// Whether speech went up and no event has come back since.
     #[must_use]
     pub fn unanswered(&self) -> bool {

@@ -42,6 +42,14 @@ pub struct Passed {
     pub data_inspection: Option<String>,
 }
 
+impl Passed {
+    /// Whether nothing of the caller's goes along.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.own_key.is_none() && self.data_inspection.is_none()
+    }
+}
+
 /// One worker's dialer: awc's clients stay on their thread.
 #[derive(Clone)]
 pub struct Dashscope {

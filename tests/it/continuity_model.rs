@@ -170,6 +170,7 @@ impl World {
             Action::FinishThrough(ack) => self.done = ack,
             Action::Finish(reason) | Action::Release(reason) => self.ended = Some(reason.to_owned()),
             Action::CloseClient(code, reason) => self.ended = Some(format!("{code} {reason}")),
+            Action::LastWord(frame) => self.down(frame),
             Action::Demand(_) => self.on(Event::Answered(Ok(()))),
             Action::Count(_)
             | Action::Drop(_)
@@ -245,7 +246,7 @@ impl World {
             self.client.wire.clear();
             self.legs.clear();
             self.dials.clear();
-            let past = Past { ack: self.done, settings: self.settings.clone() };
+            let past = Past { ack: self.done, settings: self.settings.clone(), age: Duration::ZERO };
             self.relay = Relay::resumed(rules(self.luck), identity(self.client.epoch + 1), past, self.now);
             self.open_leg(1);
         }

@@ -123,6 +123,7 @@ fn word(action: &Action) -> String {
         Action::Tokens(usage) => format!("tokens {}/{}", usage.input_tokens, usage.output_tokens),
         Action::Ping(side) => format!("ping {side:?}"),
         Action::CloseClient(code, reason) => format!("close {code} {reason}"),
+        Action::LastWord(frame) => format!("last word {}", kind(frame)),
         Action::CutClient => "cut".to_owned(),
         Action::LeaveSeat => "leave".to_owned(),
         Action::Finish(reason) => format!("finish {reason}"),
