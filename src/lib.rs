@@ -26,7 +26,7 @@
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
-//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances |
+//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store |
 //! | 2 | [`upstream`]: the back door; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
@@ -69,6 +69,14 @@
 //! [`quota::ledger::write`] books the marks, gives back unused leases, and answers demands by one guarded `UPDATE`
 //! for each license, all in one transaction. While it runs, requests queue for the next.
 //!
+//! *The store goes away.* A transaction fails, or doesn't answer by the next tick → [`quota::survival`]: sessions are
+//! granted their next seconds out of the cushion that each license's sessions here have reserved beforehand
+//! ([`quota::cushion`]), at will where no budget limits them; who was let in before ([`credentials`]) comes in again;
+//! and beside a PostgreSQL every session's absolute marks go into a local spool ([`store::spool`]), once a second. When
+//! the store answers, what it has is read again, one transaction turns what was granted into leases and usage, and
+//! the spool is emptied. A process that dies meanwhile leaves its spool to the next one in its DATA_DIR
+//! ([`quota::replay`]). After STORE_GRACE_SECONDS sessions end with `storage_unavailable`.
+//!
 //! *A session moves.* Its token comes in on another instance → [`quota::keeper::Quota::resume`] → the next batch →
 //! [`quota::takeover`]: the row gets this instance and the next epoch, the old lease goes back, and what is booked
 //! counts as forwarded. Whoever had it finds the epoch changed with its next line, and books nothing more. A crash
@@ -98,6 +106,9 @@
 //!   outcome is unknown is read again, never repeated. Usage rows are appended, and cover each sample once.
 //! - One instance at a time books for a session: each write carries its epoch, and who took it over has raised it.
 //!   An ack is told only after the transaction that wrote it, and its samples are booked by then.
+//! - What is granted while the store is away was reserved before, and is reserved still if the outcome of the last
+//!   transaction is unknown ([`quota::cushion::floor`]); what is reserved so counts as remaining for people.
+//! - A spool holds absolute marks: entered again, it changes nothing. New work is refused before a disk is full.
 //! - `max_sessions` is counted in the store, over all instances; who is away for longest gives way.
 //! - Each queue is bounded: messages towards the customer by 512 KiB of byte credit, towards the provider by 256 KiB
 //!   ([`session::flow`]), each charged at least 1 KiB; when one is full its source is not read.

@@ -146,13 +146,13 @@ impl Book {
         news.collect()
     }
 
-    /// The spool has these: what is done is done, and who ended needs no longer wait.
+    /// The spool has these: who ended needs no longer wait. An ack is not told yet: another instance, on which the
+    /// session may be resumed, knows of the store alone.
     pub fn spooled(&mut self, written: &[(Entry, Spooled)]) -> Vec<Answer> {
         let mut answers = Vec::new();
         for (entry, so_far) in written {
             let Some(account) = self.accounts.get_mut(&entry.session_id) else { continue };
             account.spooled = Some(*so_far);
-            account.tally.acknowledge(so_far.ack);
             if so_far.ended {
                 answers.push((entry.session_id.clone(), Ok(())));
             }

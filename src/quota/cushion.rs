@@ -31,7 +31,7 @@ pub fn next(now: i64, target: i64, floor: i64) -> i64 {
 pub fn floor(now: i64, left: i64, sessions: u64) -> i64 {
     if sessions == 0 || now < CRUMB {
         0
-    } else if left >= 2 * now {
+    } else if left >= LOW.max(2 * now) {
         now
     } else {
         now / 4

@@ -162,7 +162,7 @@ pub struct QuotaKeeper {
     busy: bool,
     /// Somebody asked while a transaction was running.
     asked: bool,
-    tick_due: bool,
+    pub(super) tick_due: bool,
     pub(super) shelter: Shelter,
     pub(super) presence: StoreWatch,
     pub(super) running: Option<Running>,
@@ -253,6 +253,7 @@ impl QuotaKeeper {
         let (now, tick) = (Instant::now(), std::mem::take(&mut self.tick_due));
         let (batch, tallies) = self.book.prepare(now, tick);
         if batch.is_empty() {
+            self.nothing_to_write(tick, ctx);
             return;
         }
         self.busy = true;
@@ -284,15 +285,6 @@ impl QuotaKeeper {
                 Err(error) => keeper.failed(&batch, &error, ctx),
             }
         }));
-    }
-
-    fn answered(&mut self, running: &Running, ctx: &mut Context<Self>) {
-        self.written_at = Instant::now();
-        if running.empties_spool && !self.presence.is_away() {
-            self.empty_spool(ctx);
-        }
-        // All that was granted without the store becomes lease before anything is given back.
-        self.tick_due |= self.presence.answered(self.written_at) || running.batch.doubt;
     }
 
     fn written(

@@ -7,6 +7,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::book::STORE_PATIENCE;
 use super::keeper::{FLUSH_EVERY, QuotaKeeper};
+use super::shelter::Running;
 use crate::clock;
 use crate::error::Error;
 
@@ -43,6 +44,24 @@ impl QuotaKeeper {
         if self.presence.is_away() {
             self.go_on(None);
             self.spool(ctx);
+        }
+    }
+
+    /// A transaction was written, or what the store has was read. A full disk can be read: only a write ends an absence.
+    pub(super) fn answered(&mut self, running: &Running, ctx: &mut Context<Self>) {
+        self.written_at = Instant::now();
+        if running.empties_spool && !self.presence.is_away() {
+            self.empty_spool(ctx);
+        }
+        // All that was granted without the store becomes lease before anything is given back.
+        self.tick_due |= running.batch.doubt || self.presence.answered(self.written_at);
+    }
+
+    /// The store has everything.
+    pub(super) fn nothing_to_write(&mut self, tick: bool, ctx: &mut Context<Self>) {
+        self.presence.answered(Instant::now());
+        if tick {
+            self.empty_spool(ctx);
         }
     }
 

@@ -166,6 +166,10 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for Decoded<S
         let this = self.get_mut();
         loop {
             if !this.buffer.is_empty() {
+                // The codec finds a frame too large when it is there: it must not be waited for.
+                if announced(&this.buffer).is_some_and(|length| length > FRAME_LIMIT as u64) {
+                    return Poll::Ready(Some(Err(ProtocolError::Overflow)));
+                }
                 match this.codec.decode(&mut this.buffer) {
                     Ok(Some(frame)) => {
                         if this.buffer.is_empty() {
@@ -183,6 +187,16 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for Decoded<S
                 Some(Err(_)) | None => return Poll::Ready(None),
             }
         }
+    }
+}
+
+/// The length of content that a frame's header announces.
+fn announced(bytes: &[u8]) -> Option<u64> {
+    let (&[_, second], rest) = bytes.split_first_chunk::<2>()?;
+    match second & 0x7f {
+        126 => rest.first_chunk().map(|length| u64::from(u16::from_be_bytes(*length))),
+        127 => rest.first_chunk().map(|length| u64::from_be_bytes(*length)),
+        short => Some(u64::from(short)),
     }
 }
 
@@ -218,6 +232,23 @@ mod tests {
         ];
         assert_eq!(joined(frames), [Err("request_too_large".to_owned())]);
         assert_eq!(joined(vec![RawFrame::Text(Bytes::from_static(&[0xff]))]), [Err("invalid_request".to_owned())]);
+    }
+
+    #[test]
+    fn a_frame_that_is_too_large_is_not_waited_for() {
+        let header = |length: u64| {
+            let mut header = vec![0x81, 0xff];
+            header.extend_from_slice(&length.to_be_bytes());
+            header.extend_from_slice(&[0; 4]);
+            Bytes::from(header)
+        };
+        let first = |bytes: Bytes| {
+            let mut frames = Decoded::new(stream::iter([Ok(bytes)]).chain(stream::pending()));
+            frames.next().now_or_never().flatten().map(|frame| frame.is_err())
+        };
+        assert_eq!(first(header(1 << 62)), Some(true));
+        assert_eq!(first(header(FRAME_LIMIT as u64 + 1)), Some(true));
+        assert_eq!(first(header(FRAME_LIMIT as u64)), None, "the rest may come");
     }
 
     trait FirstByte {

@@ -18,7 +18,10 @@ pub fn transaction<T>(
     connection: &mut AnyConnection,
     work: impl FnOnce(&mut AnyConnection) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    connection.transaction(work)
+    let mut failed = None;
+    let done = connection.transaction(|connection| work(connection).inspect_err(|error| failed = Some(error.clone())));
+    // A full disk ends SQLite's transaction by itself; that there is nothing to roll back then is no news.
+    done.map_err(|error| failed.unwrap_or(error))
 }
 
 /// Lets one instance at a time settle accounts on a shared store, until the transaction ends.

@@ -140,26 +140,14 @@ impl Spool {
     /// # Errors
     /// `StorageUnavailable`; nothing is changed then.
     pub fn write(&mut self, entries: &[Entry]) -> Result<(), Error> {
-        Ok(self.connection.transaction(|connection| {
-            for entry in entries {
-                diesel::insert_into(marks::table)
-                    .values(entry)
-                    .on_conflict(marks::session_id)
-                    .do_update()
-                    .set((
-                        marks::epoch.eq(excluded(marks::epoch)),
-                        marks::samples.eq(diesel::dsl::sql("MAX(samples, excluded.samples)")),
-                        marks::input_tokens.eq(diesel::dsl::sql("MAX(input_tokens, excluded.input_tokens)")),
-                        marks::output_tokens.eq(diesel::dsl::sql("MAX(output_tokens, excluded.output_tokens)")),
-                        marks::ack_samples.eq(excluded(marks::ack_samples)),
-                        marks::ack_metered.eq(excluded(marks::ack_metered)),
-                        marks::end_reason.eq(excluded(marks::end_reason)),
-                        marks::written_at_us.eq(excluded(marks::written_at_us)),
-                    ))
-                    .execute(connection)?;
-            }
-            Ok::<(), diesel::result::Error>(())
-        })?)
+        self.connection.batch_execute("BEGIN IMMEDIATE")?;
+        let written = entries.iter().try_for_each(|entry| put(&mut self.connection, entry));
+        let written = written.and_then(|()| self.connection.batch_execute("COMMIT"));
+        if written.is_err() {
+            // A full disk has ended the transaction already: then this fails, and that is no news.
+            let _ended = self.connection.batch_execute("ROLLBACK");
+        }
+        Ok(written?)
     }
 
     /// All that is kept, oldest session first.
@@ -193,6 +181,20 @@ impl Spool {
             }
         }
     }
+}
+
+fn put(connection: &mut SqliteConnection, entry: &Entry) -> QueryResult<()> {
+    let put = diesel::insert_into(marks::table).values(entry).on_conflict(marks::session_id).do_update().set((
+        marks::epoch.eq(excluded(marks::epoch)),
+        marks::samples.eq(diesel::dsl::sql("MAX(samples, excluded.samples)")),
+        marks::input_tokens.eq(diesel::dsl::sql("MAX(input_tokens, excluded.input_tokens)")),
+        marks::output_tokens.eq(diesel::dsl::sql("MAX(output_tokens, excluded.output_tokens)")),
+        marks::ack_samples.eq(excluded(marks::ack_samples)),
+        marks::ack_metered.eq(excluded(marks::ack_metered)),
+        marks::end_reason.eq(excluded(marks::end_reason)),
+        marks::written_at_us.eq(excluded(marks::written_at_us)),
+    ));
+    put.execute(connection).map(|_| ())
 }
 
 /// The lock beside a spool, if nobody holds it. Not on the file itself: closing it would undo SQLite's own locks.
