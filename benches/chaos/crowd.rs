@@ -25,7 +25,7 @@ const APART: Duration = Duration::from_millis(4);
 /// Beyond the audio's own length.
 const GRACE: Duration = Duration::from_secs(60);
 /// A bill is final by then.
-const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 /// Requests to the admin API at a time.
 const ASKED_AT_ONCE: usize = 8;
 
