@@ -128,9 +128,11 @@ impl Customer {
     }
 
     /// Remembers what was done to it, for whoever looks into a loss.
-    pub(crate) fn note(&self, what: String) {
+    pub(crate) fn note(&self, what: String, struck: SocketAddr) {
         let at = self.begun.get().map_or(Duration::ZERO, |begun| begun.elapsed());
-        self.story.borrow_mut().blows.push((at, what));
+        let mut story = self.story.borrow_mut();
+        story.blows.push((at, what));
+        story.struck.push(struck);
     }
 
     /// When a sample was due to leave the microphone.

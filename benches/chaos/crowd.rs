@@ -1,6 +1,5 @@
 //! Many customers at once: licensed, let in one after the other, watched to their end, judged and billed.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -25,6 +24,8 @@ use crate::story::{Story, name};
 const APART: Duration = Duration::from_millis(4);
 /// Beyond the audio's own length.
 const GRACE: Duration = Duration::from_secs(60);
+/// A bill is final by then.
+const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 /// Requests to the admin API at a time.
 const ASKED_AT_ONCE: usize = 8;
 
@@ -186,30 +187,24 @@ impl Crowd {
         transits
     }
 
-    /// What each license's bill says, samples; asked again for a while where the last second isn't booked yet.
+    /// What each license's bill says, samples.
     async fn billed(&self, admin: SocketAddr, accepted: &[Option<u64>]) -> Vec<u64> {
-        const SETTLES_WITHIN: Duration = Duration::from_secs(30);
         let until = Instant::now() + SETTLES_WITHIN;
-        let found = RefCell::new(vec![None; accepted.len()]);
-        let asked = self.customers.iter().zip(accepted).enumerate();
-        let asking = stream::iter(asked).for_each_concurrent(ASKED_AT_ONCE, |(place, (customer, accepted))| {
-            let found = &found;
-            async move {
-                loop {
-                    let used = used(admin, &customer.manner().license).await;
-                    if let Some(slot) = found.borrow_mut().get_mut(place) {
-                        *slot = used.map(|(used, _)| used);
-                    }
-                    let settled = used.is_some_and(|(used, reserved)| Some(used) == *accepted && reserved == 0);
-                    if settled || accepted.is_none() || Instant::now() >= until {
-                        return;
-                    }
-                    sleep(Duration::from_millis(250)).await;
-                }
-            }
-        });
-        asking.await;
-        found.into_inner().into_iter().map(Option::unwrap_or_default).collect()
+        let bills = self.customers.iter().zip(accepted);
+        let bills = bills.map(|(customer, accepted)| settled(admin, &customer.manner().license, *accepted, until));
+        stream::iter(bills).buffered(ASKED_AT_ONCE).collect().await
+    }
+}
+
+/// What a license's bill says; asked again for a while where it is not what is due yet.
+async fn settled(admin: SocketAddr, license: &str, due: Option<u64>, until: Instant) -> u64 {
+    loop {
+        let used = used(admin, license).await;
+        let settled = used.is_some_and(|(used, reserved)| Some(used) == due && reserved == 0);
+        if settled || due.is_none() || Instant::now() >= until {
+            return used.map_or(0, |(used, _)| used);
+        }
+        sleep(Duration::from_millis(250)).await;
     }
 }
 

@@ -203,7 +203,8 @@ fn judge_events(story: &Story, legs: &[&Leg], verdict: &mut Verdict) {
     for (leg, record) in legs.iter().enumerate() {
         let newest = leg + 1 == legs.len();
         // Of a connection that broke, or whose gateway was killed, the end of what it sent may be missing.
-        let whole = record.finished && (record.closed_by_client || newest);
+        let broken = !record.closed_by_client || record.peer.is_some_and(|peer| story.struck.contains(&peer));
+        let whole = record.finished && (newest || !broken);
         let heard_until = came.iter().filter(|(of, _)| *of == leg).map(|(_, index)| index + 1).max().unwrap_or(0);
         let due = if whole { record.sent.len() } else { heard_until };
         for (index, sent) in record.sent.iter().enumerate().take(due) {

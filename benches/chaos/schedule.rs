@@ -93,7 +93,8 @@ fn strike(stage: &Stage<'_>, customer: &Customer, stroke: &Stroke) {
         Side::Back => upstream_line(stage, customer),
     };
     let Some(line) = line else { return };
-    customer.note(format!("{:?} {:?} {} ms", stroke.side, stroke.mode, stroke.lasting.as_millis()));
+    let what = format!("{:?} {:?} {} ms", stroke.side, stroke.mode, stroke.lasting.as_millis());
+    customer.note(what, line.far);
     line.set(stroke.mode);
     match (stroke.mode, stroke.side) {
         (Mode::Stalled, _) => release_after(&line, stroke.lasting),

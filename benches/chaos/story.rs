@@ -2,6 +2,7 @@
 //! implementation, by the contract alone. Pure: texts go in, what to do comes out; breaches of the contract are noted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,8 @@ pub(crate) struct Story {
     pub(crate) returns: Vec<Return>,
     /// What was done to it, and when it had spoken for how long.
     pub(crate) blows: Vec<(Duration, String)>,
+    /// The connections that were struck, as their far side sees them.
+    pub(crate) struck: Vec<SocketAddr>,
     /// The close code of the last socket.
     pub(crate) closed: Option<u16>,
     /// Why it ended before all was translated.

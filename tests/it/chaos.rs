@@ -10,6 +10,7 @@ mod proxy;
 mod story;
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -25,19 +26,14 @@ use story::{Step, Story};
 
 const STREAM: u32 = 2;
 
-/// A connection that heard these numbers and says the captions of all sentences that it heard whole.
-fn leg(name: &str, heard: &[Range<u64>], finished: bool) -> (Leg, Vec<Value>) {
+/// A connection that heard these numbers and said the captions of all sentences among them.
+fn leg(name: &str, heard: Range<u64>, finished: bool) -> (Leg, Vec<Value>) {
     let mut leg = Leg::default();
     (leg.finished, leg.closed_by_client) = (finished, finished);
     leg.numbers.stream = Some(STREAM);
-    let mut position = 0;
-    for numbers in heard {
-        leg.numbers.runs.push(Run { position, numbers: numbers.clone() });
-        position += numbers.end - numbers.start;
-    }
+    leg.numbers.runs.push(Run { position: 0, numbers: heard.clone() });
     let whole = numbered::sentences(STREAM, u64::MAX).take(4);
-    let whole: Vec<_> =
-        whole.filter(|part| heard.iter().any(|run| run.start <= part.start && part.end <= run.end)).collect();
+    let whole: Vec<_> = whole.filter(|part| heard.start <= part.start && part.end <= heard.end).collect();
     let mut events = vec![json!({"type": "session.created"}), json!({"type": "session.updated"})];
     for (number, sentence) in whole.iter().enumerate() {
         let (text, response) = (story::name(sentence), json!({"id": format!("resp_{name}{number}")}));
@@ -68,7 +64,12 @@ fn static_name(name: &str) -> &'static str {
 }
 
 fn judged(legs: &[Leg], events: &[&Value]) -> Verdict {
+    judged_struck(legs, events, Vec::new())
+}
+
+fn judged_struck(legs: &[Leg], events: &[&Value], struck: Vec<SocketAddr>) -> Verdict {
     let mut story = Story::new(STREAM, 3);
+    story.struck = struck;
     story.sent = story.total;
     for event in events {
         story.on(&event.to_string(), Instant::now());
@@ -81,7 +82,7 @@ fn judged(legs: &[Leg], events: &[&Value]) -> Verdict {
 fn taken_over() -> ([Leg; 2], Vec<Value>) {
     let total = Story::new(STREAM, 3).total;
     let pause = numbered::shift(STREAM) + numbered::CYCLE;
-    let ((first, mut told), (second, more)) = (leg("a", &[0..pause + 5], false), leg("b", &[pause - 3..total], true));
+    let ((first, mut told), (second, more)) = (leg("a", 0..pause + 5, false), leg("b", pause - 3..total, true));
     told.extend(more.into_iter().skip(2));
     ([first, second], told)
 }
@@ -122,21 +123,35 @@ fn planted_losses_and_doubles_of_events_are_found() {
 fn planted_losses_and_doubles_of_samples_are_found() {
     let (legs, told) = taken_over();
     let told: Vec<_> = told.iter().collect();
-    let with = |runs: &[Range<u64>]| {
+    let with = |runs: &[(u64, u64)]| {
         let mut legs = legs.clone();
-        legs[0].numbers.runs = runs.iter().map(|numbers| Run { position: 0, numbers: numbers.clone() }).collect();
+        legs[0].numbers.runs = runs.iter().map(|(start, end)| Run { position: 0, numbers: *start..*end }).collect();
         judged(&legs, &told)
     };
     let end = legs[0].numbers.runs[0].numbers.end;
-    let verdict = with(&[0..1_000, 1_001..end]);
+    let verdict = with(&[(0, 1_000), (1_001, end)]);
     assert_eq!((verdict.lost_samples, verdict.jumps), (1, 1));
-    let verdict = with(&[0..1_000, 900..end]);
+    let verdict = with(&[(0, 1_000), (900, end)]);
     assert_eq!((verdict.lost_samples, verdict.doubled_samples, verdict.replayed), (0, 100, 8));
-    let verdict = with(&[0..end - 20]);
+    let verdict = with(&[(0, end - 20)]);
     assert_eq!((verdict.lost_samples, verdict.jumps), (12, 1));
     let mut foreign = legs.clone();
     foreign[1].numbers.strange = 7;
     assert_eq!(judged(&foreign, &told).strange_samples, 7);
+}
+
+#[test]
+fn a_connection_that_was_followed_in_good_form_has_told_all() {
+    let (mut legs, told) = taken_over();
+    let peer = SocketAddr::from(([127, 0, 0, 1], 4_000));
+    (legs[0].finished, legs[0].closed_by_client, legs[0].peer) = (true, true, Some(peer));
+    let sent = legs[0].sent.len();
+    legs[0].sent.push(Sent { name: "session.finished", id: "event_withheld".to_owned(), at: Instant::now() });
+    assert!(judged(&legs, &told.iter().collect::<Vec<_>>()).is_clean());
+    let without: Vec<_> =
+        told.iter().enumerate().filter(|(index, _)| *index != sent - 1).map(|(_, event)| event).collect();
+    assert_eq!(judged(&legs, &without).lost_events, 1);
+    assert_eq!(judged_struck(&legs, &without, vec![peer]).lost_events, 0);
 }
 
 #[test]
