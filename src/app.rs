@@ -16,6 +16,7 @@ use jiff::SignedDuration;
 use tokio::sync::Notify;
 
 use crate::api::answer;
+use crate::api::entrance::Entrance;
 use crate::api::health::Probe;
 use crate::api::routes::{self, Door};
 use crate::clock;
@@ -239,6 +240,7 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
             .app_data(shared.clone())
             .app_data(probe.clone())
             .app_data(Data::new(dialer))
+            .app_data(Data::new(Entrance::default()))
             .app_data(PayloadConfig::new(body_limit))
             .configure(|app| routes::mount(app, door))
             .wrap(from_fn(answer::finish))

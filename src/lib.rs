@@ -110,7 +110,7 @@
 //!   transaction is unknown ([`quota::cushion::floor`]); what is reserved so counts as remaining for people.
 //! - A spool holds absolute marks: entered again, it changes nothing. New work is refused before a disk is full.
 //! - `max_sessions` is counted in the store, over all instances; who is away for longest gives way.
-//! - Each queue is bounded: messages towards the customer by 512 KiB of byte credit, towards the provider by 256 KiB
+//! - Each queue is bounded: messages towards the customer by 256 KiB of byte credit, towards the provider by 256 KiB
 //!   ([`session::flow`]), each charged at least 1 KiB; when one is full its source is not read.
 //! - A slow customer (30 s without taking data) is closed with 4008 and cut; a slow provider stops the customer's
 //!   being read, and is given up after 30 s; both rules are [`session::watch`]'s.

@@ -1,6 +1,7 @@
 //! The front door: every route, who may come in, and one file per group of endpoints.
 pub mod admin;
 pub mod answer;
+pub mod entrance;
 pub mod guard;
 pub mod health;
 pub mod jwks;

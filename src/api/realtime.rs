@@ -11,6 +11,7 @@ use actix_web_actors::ws::{self, WsResponseBuilder};
 use futures_util::stream;
 
 use super::answer::RequestId;
+use super::entrance::Entrance;
 use super::guard::{self, Caller, SocketCaller};
 use super::refusal::Refusal;
 use crate::clock;
@@ -151,7 +152,10 @@ async fn resume(request: &HttpRequest, payload: Payload, token: &str) -> Result<
         .parse()
         .map_err(|_| Error::field("last_seq", "`last_seq` is the number of the last event received"))?;
     let hash = license::key_hash(token);
+    let entrance = request.app_data::<Data<Entrance>>().ok_or_else(|| Error::internal("no entrance in this app"))?;
+    let turn = entrance.turn().await?;
     let Some(found) = gateway.roster.find(&hash).await else {
+        drop(turn);
         return take_over(request, payload, hash).await;
     };
     // While the store is away, a session that lives goes on; what ends it meanwhile is told to it later.

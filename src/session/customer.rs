@@ -12,6 +12,8 @@ use crate::quota::standing::Remaining;
 use crate::quota::tally::Ack;
 use crate::wire::continuity::GatewayEvent;
 
+/// A customer who took nothing for so long is slow.
+const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// A customer who took nothing for so long gets no audio.
 const TEXT_ONLY_AFTER: Duration = Duration::from_secs(10);
 /// Shares of a budget at which the customer is told of what is left.
@@ -263,6 +265,9 @@ impl Customer {
     pub fn tick(&mut self, pressure: Pressure, acknowledged: u64, step: &mut Step<'_>) {
         if !self.there() {
             return;
+        }
+        if pressure.downlink >= SLOW_AFTER {
+            self.replay.drop_sent_audio();
         }
         if pressure.downlink >= TEXT_ONLY_AFTER {
             if !std::mem::replace(&mut self.text_only, true) {

@@ -357,13 +357,7 @@ impl Relay {
                 Some(customer) if matches!(self.phase, Phase::Open) => customer.leave(step),
                 _ => self.leave("client_dead", step),
             }
-        } else if leg_there && self.watch.upstream_dead(pressure, step.now) {
-            self.give_up_leg(step);
-        } else if leg_there
-            && self.upstream_silent(step.now)
-            // Replaced once; where that one is silent too, it is the speech that is none.
-            && (!self.legs.replaceable() || self.legs.replace_silent())
-        {
+        } else if leg_there && self.leg_is_lost(pressure, step.now) {
             self.give_up_leg(step);
         } else {
             let due = self.watch.pings_due(pressure, step.now);
@@ -374,6 +368,15 @@ impl Relay {
                 step.act(Action::Ping(Side::Upstream));
             }
         }
+    }
+
+    /// The provider's leg is dead, takes nothing, or is silent though it is spoken to.
+    fn leg_is_lost(&mut self, pressure: Pressure, now: Instant) -> bool {
+        if self.watch.upstream_dead(pressure, now) {
+            return true;
+        }
+        // Replaced once for its silence; where that one is silent too, it is the speech that is none.
+        self.upstream_silent(now) && (!self.legs.replaceable() || self.legs.replace_silent())
     }
 
     /// The customer takes nothing: he is closed, and may come back where he can resume.

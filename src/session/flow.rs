@@ -15,9 +15,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 
-/// Held towards a customer at most, before one frame more: half of what the contract allows, since
-/// actix-http buffers too.
-pub const DOWNLINK_LIMIT: usize = 512 * 1024;
+/// Held towards a customer at most, before one frame more: a quarter of what the contract allows, since actix-http
+/// buffers too, and a resumable session keeps a replay.
+pub const DOWNLINK_LIMIT: usize = 256 * 1024;
 /// Held towards the provider at most, before one frame more.
 pub const UPLINK_LIMIT: usize = 256 * 1024;
 /// What a message costs at least, so that tiny ones can't overflow a mailbox.

@@ -127,6 +127,12 @@ impl Replay {
         }
     }
 
+    /// The client takes nothing: what it was sent waits in its socket, and audio needs no second copy.
+    pub fn drop_sent_audio(&mut self) {
+        let unsent = self.place(self.sent + 1).unwrap_or(self.events.len());
+        self.drop_audio_within(usize::MAX, 0..unsent);
+    }
+
     /// Memory is short: all audio goes.
     pub fn drop_all_audio(&mut self) {
         self.drop_audio_within(usize::MAX, 0..self.events.len());
