@@ -4,22 +4,19 @@
 use std::time::{Duration, Instant};
 
 use actix::io::WriteHandler;
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, StreamHandler, WrapFuture,
-};
-use actix_http::ws::ProtocolError;
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Recipient, WrapFuture};
 
 use super::client_end::ClientEnd;
 use super::control::Control;
 use super::flow::{DOWNLINK_LIMIT, Flow, UPLINK_LIMIT, charge, mailbox_capacity};
-use super::frames::{Frame, Incoming};
-use super::messages::{Down, Grip, Said, TakeUp, Up};
+use super::frames::Frame;
+use super::messages::{Down, Grip};
 use super::parts::Parts;
 use super::relay::Relay;
 use super::roster::Seat;
 use super::sides::{Pressure, Side};
 use super::step::{Action, Event, LeaseView};
-use super::wires::{FromLeg, Wires};
+use super::wires::Wires;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::quota::lease::Lease;
@@ -32,23 +29,23 @@ const FIRST: u32 = 1;
 
 /// The provider's half of a session. Lives until its usage is settled.
 pub struct UpstreamLink {
-    session_id: String,
-    relay: Relay,
-    seat: Option<Seat>,
-    lease: Option<Lease>,
+    pub(super) session_id: String,
+    pub(super) relay: Relay,
+    pub(super) seat: Option<Seat>,
+    pub(super) lease: Option<Lease>,
     /// Until the customer's socket is there.
-    upstream: Option<Socket>,
-    dialer: Dialer,
-    wires: Wires,
-    client: ClientEnd,
+    pub(super) upstream: Option<Socket>,
+    pub(super) dialer: Dialer,
+    pub(super) wires: Wires,
+    pub(super) client: ClientEnd,
     /// The usage is written: only the customer is waited for.
-    settled: bool,
-    uplink: Flow,
+    pub(super) settled: bool,
+    pub(super) uplink: Flow,
     /// Somebody waits for the downlink to open.
-    awaiting_room: bool,
-    resume_hash: Option<String>,
-    actions: Vec<Action>,
-    metrics: Metrics,
+    pub(super) awaiting_room: bool,
+    pub(super) resume_hash: Option<String>,
+    pub(super) actions: Vec<Action>,
+    pub(super) metrics: Metrics,
 }
 
 impl UpstreamLink {
@@ -81,7 +78,7 @@ impl UpstreamLink {
         Grip { socket, link: address.recipient(), uplink: way_up, downlink }
     }
 
-    fn on(&mut self, event: Event, ctx: &mut Context<Self>) {
+    pub(super) fn on(&mut self, event: Event, ctx: &mut Context<Self>) {
         let lease = self.lease.as_ref();
         let view = LeaseView {
             room: lease.map_or(0, Lease::room),
@@ -222,7 +219,7 @@ impl UpstreamLink {
         self.wires.connect(leg, socket, gate, ctx);
     }
 
-    fn stop_when_alone(&self, ctx: &mut Context<Self>) {
+    pub(super) fn stop_when_alone(&self, ctx: &mut Context<Self>) {
         if self.settled && !self.client.is_there() {
             ctx.stop();
         }
@@ -294,7 +291,7 @@ impl Actor for UpstreamLink {
 
 impl UpstreamLink {
     /// A customer's socket is there: the first, or another one that takes the place of the last.
-    fn attach(&mut self, client: Recipient<Down>, socket: u32, ctx: &mut Context<Self>) {
+    pub(super) fn attach(&mut self, client: Recipient<Down>, socket: u32, ctx: &mut Context<Self>) {
         let Some(last_seq) = self.client.arrive(client, socket) else { return };
         // Whoever waited for room waited for that of the last socket.
         self.awaiting_room = false;
@@ -311,98 +308,4 @@ impl UpstreamLink {
             self.connect(FIRST, upstream, ctx);
         }
     }
-}
-
-impl Handler<Up> for UpstreamLink {
-    type Result = ();
-
-    fn handle(&mut self, Up { socket, said }: Up, ctx: &mut Context<Self>) {
-        match said {
-            Said::Attached(client) => self.attach(client, socket, ctx),
-            // A socket that another one has replaced is not heard; what it was charged is free again.
-            said if !self.client.hears(socket) => self.uplink.give(said.charge()),
-            Said::Frame(frame) => self.on(Event::Client(frame), ctx),
-            Said::Ping => {
-                self.uplink.give(charge(0));
-                self.relay.heard(Side::Client, Instant::now());
-            }
-            Said::Pong(number) => {
-                self.uplink.give(charge(0));
-                match number {
-                    Some(number) => self.on(Event::ClientReached(number), ctx),
-                    None => self.relay.heard(Side::Client, Instant::now()),
-                }
-            }
-            Said::Broke(error) => self.on(Event::ClientBroke(error), ctx),
-            Said::Gone(closed) => {
-                self.client.leave();
-                self.on(Event::ClientGone(closed), ctx);
-                self.stop_when_alone(ctx);
-            }
-        }
-    }
-}
-
-impl Handler<TakeUp> for UpstreamLink {
-    type Result = Result<Grip, Error>;
-
-    fn handle(&mut self, TakeUp { last_seq, client_socket }: TakeUp, ctx: &mut Context<Self>) -> Self::Result {
-        if !self.relay.takes_back(last_seq) {
-            return Err(Error::SessionGone);
-        }
-        let (socket, downlink) = self.client.expect(last_seq, client_socket);
-        Ok(Grip { socket, link: ctx.address().recipient(), uplink: self.uplink.clone(), downlink })
-    }
-}
-
-impl Handler<Control> for UpstreamLink {
-    type Result = ();
-
-    fn handle(&mut self, control: Control, ctx: &mut Context<Self>) {
-        let event = match control {
-            // Said of a session that is elsewhere now; this one may be there.
-            Control::End(Error::SessionGone) if !self.lease.as_ref().is_none_or(Lease::lost) => return,
-            Control::End(Error::SessionGone) => Event::Moved,
-            Control::End(why) => Event::End(why),
-            Control::ExpiresAt(at) => Event::ExpiresAt(at),
-            Control::GoAway(deadline) => Event::GoAway(deadline),
-            Control::SpareMemory => return self.relay.drop_audio(),
-        };
-        self.on(event, ctx);
-    }
-}
-
-impl StreamHandler<FromLeg> for UpstreamLink {
-    fn handle(&mut self, (leg, item): FromLeg, ctx: &mut Context<Self>) {
-        match item {
-            Some(Ok(Incoming::Data(frame))) => self.on(Event::Upstream(leg, frame), ctx),
-            Some(Ok(Incoming::Ping(content))) => {
-                self.relay.upstream_lives(leg, Instant::now());
-                self.wires.pong(leg, content);
-            }
-            Some(Ok(Incoming::Pong(_))) => self.relay.upstream_lives(leg, Instant::now()),
-            Some(Ok(Incoming::Close(reason))) => {
-                const NO_CODE: u16 = 1005;
-                self.on(Event::UpstreamGone(leg, Some(reason.unwrap_or((NO_CODE, String::new())))), ctx);
-            }
-            Some(Err(error)) => {
-                log::warn!(session_id = self.session_id.as_str(); "the provider's leg broke: {error}");
-                self.on(Event::UpstreamGone(leg, None), ctx);
-            }
-            None => self.on(Event::UpstreamGone(leg, None), ctx),
-        }
-    }
-
-    /// The end of one leg is not the session's.
-    fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-impl WriteHandler<ProtocolError> for UpstreamLink {
-    /// The same socket's reading half tells the rest.
-    fn error(&mut self, error: ProtocolError, _: &mut Context<Self>) -> actix::Running {
-        log::debug!(session_id = self.session_id.as_str(); "writing to the provider failed: {error}");
-        actix::Running::Continue
-    }
-
-    fn finished(&mut self, _: &mut Context<Self>) {}
 }
