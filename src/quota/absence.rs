@@ -14,8 +14,8 @@ use crate::store::spool::Entry;
 
 /// What one license may still grant here.
 struct Pool {
-    /// Samples; `None`: no limit.
-    samples: Option<u64>,
+    /// Samples; `None`: no limit. Below zero where leases reach further than the cushion.
+    samples: Option<i64>,
     /// Tokens.
     tokens: i64,
     sharers: u64,
@@ -26,10 +26,14 @@ impl Pool {
     fn draw(&mut self, need: u64, room: u64) -> Option<u64> {
         let wanted = LEASE_SAMPLES.saturating_sub(room).max(need);
         let Some(samples) = &mut self.samples else { return Some(wanted) };
-        let amount = (*samples / (2 * self.sharers.max(1))).min(wanted).max(need);
-        let taken = (amount <= *samples).then_some(amount)?;
-        *samples -= taken;
-        Some(taken)
+        let share = u64::try_from(*samples).ok()? / (2 * self.sharers.max(1));
+        let amount = share.min(wanted).max(need);
+        let left = *samples - signed(amount);
+        if left < 0 {
+            return None;
+        }
+        *samples = left;
+        Some(amount)
     }
 }
 
@@ -124,9 +128,9 @@ impl Book {
         let pool = |(license_id, (samples, tokens)): (&str, (u64, i64))| {
             let standing = self.standings.get(license_id);
             let limits = standing.map_or((true, false, true), |standing| standing.limits);
-            let kept = self.standings.cushion(license_id).unsigned_abs();
+            let kept = self.standings.cushion(license_id);
             let pool = Pool {
-                samples: limits.0.then(|| kept.saturating_sub(samples)),
+                samples: limits.0.then(|| kept - signed(samples)),
                 tokens: standing.filter(|_| limits.1).map_or(i64::MAX, |standing| standing.tokens - tokens),
                 sharers: self.sharers.get(license_id).copied().unwrap_or(0),
             };
@@ -186,7 +190,7 @@ fn go_on(account: &Account, pool: &mut Pool) -> Option<Result<(), Error>> {
     };
     // It stands still: what it was granted before goes back.
     if let Some(samples) = &mut pool.samples {
-        *samples += granted.saturating_sub(forwarded);
+        *samples += signed(granted.saturating_sub(forwarded));
     }
     let drawn = if demand.need == 0 { Some(0) } else { pool.draw(demand.need, 0) };
     tally.grant(forwarded + drawn.unwrap_or(0));

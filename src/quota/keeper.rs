@@ -317,9 +317,13 @@ impl QuotaKeeper {
     pub(super) fn failed(&mut self, batch: &Batch, error: &Error, ctx: &mut Context<Self>) {
         self.failing.fetch_add(1, Ordering::AcqRel);
         self.metrics.quota_flush_failures.inc();
-        let (cause, now) = (error.cause().unwrap_or_default(), Instant::now());
+        let (cause, now) = (error.cause().map_or_else(|| error.to_string(), str::to_owned), Instant::now());
         log::warn!("usage could not be written and will be tried again: {cause}");
-        self.presence.failed(cause, now);
+        // A store that finds fault with what is written is there.
+        if matches!(error, Error::StorageUnavailable { .. }) {
+            self.presence.failed(&cause, now);
+        }
+        let error = &Error::storage(cause);
         if self.presence.in_grace(now) && !self.spool_broken {
             let answers = self.book.admit_waiting(now);
             self.answer(answers);

@@ -22,7 +22,7 @@ use crate::store::cushions;
 /// Writes a batch in one transaction. Blocks.
 ///
 /// # Errors
-/// `StorageUnavailable` when the store fails or a session's row is not in the state that the batch
+/// `StorageUnavailable` when the store fails, `Internal` when a session's row is not in the state that the batch
 /// starts from, though it is still this instance's; nothing is written then.
 pub fn write(
     connection: &mut AnyConnection,
@@ -43,7 +43,7 @@ pub fn write(
         outcome => outcome,
     };
     written.map_err(|error| match error {
-        Error::PreconditionFailed => Error::storage("an account was not as expected, though nobody else has it"),
+        Error::PreconditionFailed => Error::internal("an account was not as expected, though nobody else has it"),
         other => other,
     })
 }
