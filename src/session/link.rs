@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use actix::io::WriteHandler;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Recipient, WrapFuture};
 
 use super::client_end::ClientEnd;

@@ -38,8 +38,8 @@ pub struct Watch {
     last_event: Instant,
     pinged: Instant,
     listened: Instant,
-    /// Since when every frame that was looked into held speech, and no event came back.
-    unanswered_since: Option<Instant>,
+    /// Speech in the frames that were looked into since the last event.
+    unanswered: Duration,
     last_speech: Instant,
     /// Turns are ended by the client: a long speech without an event is in order.
     pub manual: bool,
@@ -63,7 +63,7 @@ impl Watch {
             last_event: now,
             pinged: now.checked_sub(rules.ping_phase).unwrap_or(now),
             listened: now,
-            unanswered_since: None,
+            unanswered: Duration::ZERO,
             last_speech: now,
             manual: false,
         }
@@ -88,7 +88,7 @@ impl Watch {
         self.upstream_heard = now;
         self.last_data = now;
         self.last_event = now;
-        self.unanswered_since = None;
+        self.unanswered = Duration::ZERO;
     }
 
     /// Looks into one audio frame a second.
@@ -99,9 +99,7 @@ impl Watch {
         self.listened = now;
         if audio::is_speech(base64) {
             self.last_speech = now;
-            self.unanswered_since.get_or_insert(now);
-        } else {
-            self.unanswered_since = None;
+            self.unanswered += LISTEN_EVERY;
         }
     }
 
@@ -113,13 +111,13 @@ impl Watch {
     /// Whether speech went up and no event has come back since.
     #[must_use]
     pub fn unanswered(&self) -> bool {
-        self.unanswered_since.is_some()
+        !self.unanswered.is_zero()
     }
 
     /// The provider is heard anew: its leg was replaced.
     pub fn upstream_replaced(&mut self, now: Instant) {
         self.upstream_heard = now;
-        self.unanswered_since = None;
+        self.unanswered = Duration::ZERO;
     }
 
     /// The customer is back on a new socket.
@@ -160,7 +158,7 @@ impl Watch {
     pub fn upstream_dead(&mut self, pressure: Pressure, now: Instant) -> bool {
         if pressure.downlink >= PRESSED {
             self.upstream_heard = now;
-            self.unanswered_since = None;
+            self.unanswered = Duration::ZERO;
         }
         now.duration_since(self.upstream_heard) >= self.dead_after || pressure.uplink >= SLOW_UPSTREAM
     }
@@ -168,8 +166,7 @@ impl Watch {
     /// Whether the provider has been spoken to for long without a word back.
     #[must_use]
     pub fn upstream_silent(&self, now: Instant) -> bool {
-        let unanswered = self.unanswered_since.is_some_and(|since| now.duration_since(since) >= SILENT_UPSTREAM);
-        unanswered && now.duration_since(self.last_speech) <= 2 * LISTEN_EVERY
+        self.unanswered >= SILENT_UPSTREAM && now.duration_since(self.last_speech) <= 2 * LISTEN_EVERY
     }
 
     /// Which legs are to be pinged now.

@@ -127,8 +127,13 @@ impl Store {
     /// # Errors
     /// As [`Store::run`].
     pub fn run_blocking<T>(&self, query: impl FnOnce(&mut AnyConnection) -> Result<T, Error>) -> Result<T, Error> {
-        let mut connection = self.pool.get().map_err(Error::storage)?;
-        query(&mut connection)
+        let mut pooled = self.pool.get().map_err(Error::storage)?;
+        let outcome = query(&mut pooled.connection);
+        if matches!(outcome, Err(Error::StorageUnavailable { .. })) {
+            // The backend's client doesn't say whether it lost its server: it must not go back to the pool then.
+            pooled.lost = pooled.connection.batch_execute("SELECT 1").is_err();
+        }
+        outcome
     }
 }
 
@@ -153,17 +158,24 @@ enum Unreachable {
     Prepare(#[from] diesel::result::Error),
 }
 
+/// A connection of the pool.
+struct Pooled {
+    connection: AnyConnection,
+    /// It lost its server: it is of no use any more.
+    lost: bool,
+}
+
 /// Makes and checks connections for the pool.
 struct Dialer {
     location: Location,
 }
 
 impl r2d2::ManageConnection for Dialer {
-    type Connection = AnyConnection;
+    type Connection = Pooled;
     type Error = Unreachable;
 
-    fn connect(&self) -> Result<AnyConnection, Unreachable> {
-        match &self.location {
+    fn connect(&self) -> Result<Pooled, Unreachable> {
+        let connection = match &self.location {
             Location::Postgres(url) => {
                 let mut connection = PgConnection::establish(&impatient(url))?;
                 // An instance that stands still in a transaction must not hold the ledger's lock for long.
@@ -171,7 +183,7 @@ impl r2d2::ManageConnection for Dialer {
                     "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; \
                      SET client_min_messages = 'warning'",
                 )?;
-                Ok(AnyConnection::Postgres(connection))
+                AnyConnection::Postgres(connection)
             }
             Location::Sqlite(path) => {
                 let mut connection = SqliteConnection::establish(&path.to_string_lossy())?;
@@ -180,20 +192,23 @@ impl r2d2::ManageConnection for Dialer {
                     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                      PRAGMA foreign_keys = ON;",
                 )?;
-                Ok(AnyConnection::Sqlite(connection))
+                AnyConnection::Sqlite(connection)
             }
-        }
+        };
+        Ok(Pooled { connection, lost: false })
     }
 
-    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Unreachable> {
-        connection.batch_execute("SELECT 1")?;
+    fn is_valid(&self, pooled: &mut Pooled) -> Result<(), Unreachable> {
+        pooled.connection.batch_execute("SELECT 1")?;
         Ok(())
     }
 
-    fn has_broken(&self, connection: &mut AnyConnection) -> bool {
+    fn has_broken(&self, pooled: &mut Pooled) -> bool {
         use diesel::connection::TransactionManager as _;
         use diesel::r2d2::R2D2Connection as _;
-        std::thread::panicking()
+        let connection = &mut pooled.connection;
+        pooled.lost
+            || std::thread::panicking()
             || connection.is_broken()
             || <AnyConnection as diesel::Connection>::TransactionManager::is_broken_transaction_manager(connection)
     }

@@ -76,3 +76,18 @@ fn announcements_are_heard_again_after_the_connection_broke() {
     let none = announcements::listen(&Location::Sqlite(folder.path().join("x.db")), || {}).unwrap();
     assert!(none.is_none());
 }
+
+#[test]
+fn connections_that_lost_their_server_are_not_used_again() {
+    let database = Database::fresh();
+    let location = Location::Postgres(database.url.clone());
+    let store = Store::open_with(location.clone(), 1, std::time::Duration::from_secs(10)).unwrap();
+    let read = || store.run_blocking(|connection| Ok(migrate::pending(connection)?.len()));
+    assert!(read().is_ok());
+    let other = Store::open(location).unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    execute(&other, end);
+    assert!(read().is_err(), "its server is gone");
+    assert!(read().is_ok(), "another one takes its place");
+}
