@@ -23,6 +23,7 @@ mod process;
 mod program;
 mod refusals;
 mod relay;
+mod replacement;
 mod replay;
 mod resume;
 mod sdks;
