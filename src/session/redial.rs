@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 
 /// The first try comes within this.
-const FIRST: Duration = Duration::from_millis(200);
+const FIRST: Duration = Duration::from_millis(150);
 /// Tries are this far apart at most.
 const LONGEST: Duration = Duration::from_secs(5);
 /// A leg that dies before this age died young.
@@ -27,7 +27,7 @@ impl Redial {
     /// The span from which the next wait is drawn, evenly: full jitter.
     #[must_use]
     pub fn within(&self) -> Duration {
-        (FIRST * 2_u32.saturating_pow(self.attempts.min(8) + self.deaths.saturating_sub(1))).min(LONGEST)
+        (FIRST * 2_u32.saturating_pow(self.attempts.min(8))).min(LONGEST)
     }
 
     /// A leg died that was opened then.

@@ -6,8 +6,9 @@ use super::rules::Rules;
 use super::sides::{Pressure, Side};
 use crate::wire::audio;
 
-/// Speech upstream for so long without any event back means a silent provider.
-const SILENT_UPSTREAM: Duration = Duration::from_secs(10);
+/// Speech upstream for so long without any event back means a silent provider: it is to be found within ten seconds,
+/// and looking at one frame a second misses some.
+const SILENT_UPSTREAM: Duration = Duration::from_secs(8);
 /// One frame in so long is looked into for speech.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
 /// A provider that takes nothing for so long is given up.
@@ -96,10 +97,11 @@ impl Watch {
         if self.manual || now.duration_since(self.listened) < LISTEN_EVERY {
             return;
         }
+        let since = now.duration_since(self.listened).min(2 * LISTEN_EVERY);
         self.listened = now;
         if audio::is_speech(base64) {
             self.last_speech = now;
-            self.unanswered += LISTEN_EVERY;
+            self.unanswered += since;
         }
     }
 
