@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::license::{self, ApiKey, License};
-use crate::store::{keys, licenses, tickets};
+use crate::store::{continuity, keys, licenses, tickets};
 
 /// The subprotocol under which a browser passes its credential.
 const SUBPROTOCOL: &str = "openai-insecure-api-key.";
@@ -104,14 +104,26 @@ pub fn flag(request: &HttpRequest, name: &str) -> bool {
     query(request, name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
 }
 
-/// Checks the license, and the key, of a session that is resumed: its token is the credential.
+/// Checks the license, and the key, of a session that is resumed: its token is the credential. A session that lives
+/// here (`session_id`) must not have ended on the store: it may have given way.
 ///
 /// # Errors
-/// What refuses them now.
-pub async fn still_good(request: &HttpRequest, license_id: &str, key_id: Option<&str>) -> Result<Caller, Error> {
+/// What refuses them now; `SessionGone`.
+pub async fn still_good(
+    request: &HttpRequest,
+    license_id: &str,
+    key_id: Option<&str>,
+    session_id: Option<&str>,
+) -> Result<Caller, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
     let (license_id, key_id) = (license_id.to_owned(), key_id.map(str::to_owned));
+    let session_id = session_id.map(str::to_owned);
     let found = gateway.store.run(move |connection| {
+        if let Some(session_id) = &session_id
+            && continuity::has_ended(connection, session_id)?
+        {
+            return Err(Error::SessionGone);
+        }
         let key = match &key_id {
             Some(key_id) => keys::find(connection, key_id)?,
             None => None,

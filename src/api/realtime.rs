@@ -160,7 +160,8 @@ async fn resume(request: &HttpRequest, payload: Payload, token: &str) -> Result<
     };
     // While the store is away, a session that lives goes on; what ends it meanwhile is told to it later.
     if gateway.quota.away().since().is_none() {
-        match guard::still_good(request, &found.view.license_id, found.view.key_id.as_deref()).await {
+        let (view, key_id) = (&found.view, found.view.key_id.as_deref());
+        match guard::still_good(request, &view.license_id, key_id, Some(&view.id)).await {
             Ok(_) | Err(Error::StorageUnavailable { .. }) => {}
             Err(refusal) => return Err(refusal.into()),
         }
@@ -177,7 +178,7 @@ async fn take_over(request: &HttpRequest, payload: Payload, hash: String) -> Res
     let gateway = gateway(request)?;
     let resumed = gateway.quota.resume(hash.clone()).await?;
     let opening = resumed.opening;
-    let caller = guard::still_good(request, &opening.license_id, opening.key_id.as_deref()).await?;
+    let caller = guard::still_good(request, &opening.license_id, opening.key_id.as_deref(), None).await?;
     let model = find_model(&gateway.config, &caller.license.models, &opening.model)?;
     let wanted = Wanted { model: opening.model.clone(), protocol: model.protocol, usage: model.usage };
     let view = SessionView {

@@ -51,7 +51,8 @@ impl Handler<TakeUp> for UpstreamLink {
     type Result = Result<Grip, Error>;
 
     fn handle(&mut self, TakeUp { last_seq, client_socket }: TakeUp, ctx: &mut Context<Self>) -> Self::Result {
-        if !self.relay.takes_back(last_seq) {
+        // A session that gave way, or that another instance took, may not have been told yet.
+        if self.lease.as_ref().is_none_or(Lease::lost) || !self.relay.takes_back(last_seq) {
             return Err(Error::SessionGone);
         }
         let (socket, downlink) = self.client.expect(last_seq, client_socket);
@@ -64,9 +65,9 @@ impl Handler<Control> for UpstreamLink {
 
     fn handle(&mut self, control: Control, ctx: &mut Context<Self>) {
         let event = match control {
-            // Said of a session that is elsewhere now; this one may be there.
-            Control::End(Error::SessionGone) if !self.lease.as_ref().is_none_or(Lease::lost) => return,
-            Control::End(Error::SessionGone) => Event::Moved,
+            Control::End(Error::SessionGone) if self.lease.as_ref().is_none_or(Lease::lost) => Event::Moved,
+            // Said of a session that is elsewhere, or over; it may be this one, or the one before it here.
+            Control::End(Error::SessionGone) => Event::Doubted,
             Control::End(why) => Event::End(why),
             Control::ExpiresAt(at) => Event::ExpiresAt(at),
             Control::GoAway(deadline) => Event::GoAway(deadline),

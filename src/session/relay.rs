@@ -137,6 +137,11 @@ impl Relay {
             Event::Answered(answer) => self.on_answer(answer, step),
             Event::End(why) => self.end_now(&why, step),
             Event::Moved => self.moved(step),
+            Event::Doubted => {
+                if !std::mem::replace(&mut self.standing, true) {
+                    step.act(Action::Demand(0));
+                }
+            }
             Event::ExpiresAt(at) => self.expires_at = at,
             Event::GoAway(deadline) => self.go_away(deadline, step),
             Event::Budget(left) => {
@@ -279,6 +284,7 @@ impl Relay {
         match (answer, &self.phase) {
             // A lease that could not be given back now is given back later.
             (Err(Error::StorageUnavailable { .. }), Phase::Open) if self.held.is_empty() => {}
+            (Err(Error::SessionGone), _) => self.moved(step),
             (Err(error), Phase::Open) => self.let_out(error, step),
             (Ok(()), Phase::Open) => self.release(step),
             (_, Phase::Ending { .. } | Phase::Parted { .. } | Phase::ClientLeft { .. } | Phase::Over) => {}

@@ -218,8 +218,8 @@ impl Legs {
         Ok(self.roll(step))
     }
 
-    /// Near its cap a leg is replaced by one that is ready: in a pause, or at the deadline, when the new leg hears the
-    /// whole sentence again.
+    /// Near its cap a leg is replaced by one that is ready: in a pause, soon before ROLLOVER_SECONDS or as soon as there
+    /// is one. Somebody who speaks on without any is interrupted at last: the new leg hears the whole sentence again.
     pub fn roll(&mut self, step: &mut Step<'_>) -> Vec<Delivery> {
         let Some(leg) = self.current.as_ref().filter(|_| self.replaceable && !self.finishing) else {
             return Vec::new();
@@ -238,8 +238,8 @@ impl Legs {
             }
             return Vec::new();
         }
-        let late =
-            age >= self.rollover_after || tokens >= self.rollover_tokens.saturating_add(self.rollover_tokens / 10);
+        let late = age >= self.rollover_after + lead
+            || tokens >= self.rollover_tokens.saturating_add(self.rollover_tokens / 10);
         let pause_ms = if step.manual {
             (self.committed == self.source.end()).then(|| self.source.ms(self.committed))
         } else {

@@ -35,6 +35,8 @@ pub enum Event {
     End(Error),
     /// Another instance took the session over.
     Moved,
+    /// The session may be over, or elsewhere: the ledger knows.
+    Doubted,
     /// The license ends at another time.
     ExpiresAt(Option<jiff::Timestamp>),
     /// The instance goes away by then.

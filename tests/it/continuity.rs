@@ -356,3 +356,28 @@ fn a_resumable_customer_is_told_when_his_budget_runs_out() {
         app.settled().await;
     });
 }
+
+#[test]
+fn who_is_away_gives_way_to_a_new_session() {
+    on_both_stores(async |app| {
+        let budgets = json!([{ "unit": "audio_seconds", "limit": 60, "window": "lifetime" }]);
+        let alice = app.licensee_with(json!({ "max_sessions": 1, "budgets": budgets })).await;
+        let traveller = Traveller::start(&alice).await;
+        let path = format!("/v1/realtime?model={MODEL}");
+        assert_eq!(alice.refusal(&path).await.status, 429, "he is there");
+        let (token, seq) = (traveller.token, traveller.seq);
+        drop(traveller.call);
+        let mut call = loop {
+            match alice.dial_at(&path).await {
+                Ok(call) => break call,
+                Err(status) => assert_eq!(status, 429, "until it is known that he left"),
+            }
+        };
+        let path = format!("/v1/realtime?resume={token}&last_seq={seq}");
+        let answer = crate::support::customer::refusal(&app.url(), &path, &[]).await;
+        assert_eq!((answer.status, &answer.body["error"]["code"]), (410, &json!("session_gone")));
+        call.until("session.created").await;
+        call.hang_up().await;
+        app.settled().await;
+    });
+}
