@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::error::Error;
 
 /// So many resumes are looked into at a time by one worker; the others wait their turn.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 4;
 
 /// One worker's entrance for clients that come back.
 #[derive(Clone)]
