@@ -353,7 +353,8 @@ fn record_set(connection: &AnyConnection, columns: &[(&str, &str)]) -> String {
         AnyConnection::Sqlite(_) => {
             let columns: Vec<String> =
                 columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}")).collect();
-            format!("SELECT {} FROM json_each($1)", columns.join(", "))
+            // Its values are binary: they need not be parsed again for each column.
+            format!("SELECT {} FROM jsonb_each($1)", columns.join(", "))
         }
     };
     format!("WITH v AS MATERIALIZED ({select})")

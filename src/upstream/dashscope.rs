@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::ws::Codec;
 use actix_service::{Service as _, fn_service};
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::http::{StatusCode, Uri, Version};
 use awc::{BoxedSocket, Client};
 
+use super::codec::Apart;
 use super::limiter::DialLimiter;
 use crate::config::settings::{Secret, Upstream};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
 /// An open WebSocket to the provider.
-pub type Socket = Framed<BoxedSocket, Codec>;
+pub type Socket = Framed<BoxedSocket, Apart>;
 
 /// 4 MiB: audio deltas pass awc's default of 64 KiB with less than a second of 24 kHz audio.
 const FRAME_LIMIT: usize = 4 << 20;
@@ -96,7 +96,7 @@ impl Dashscope {
         }
         let (_, socket) =
             request.connect().await.map_err(|error| refused(&error, endpoint, passed.own_key.is_some()))?;
-        Ok(socket)
+        Ok(socket.into_map_codec(Apart::new))
     }
 }
 

@@ -1,3 +1,4 @@
 //! The back door: how the provider is reached.
+pub mod codec;
 pub mod dashscope;
 pub mod limiter;
