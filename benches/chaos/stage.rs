@@ -140,6 +140,7 @@ impl<'a> Stage<'a> {
 }
 
 fn with_settings(setup: Setup, settings: &[(&'static str, String)]) -> Setup {
-    let usual = setup.with("MAX_SESSIONS", "4000").with("RUST_LOG", "warn");
+    // With a worker for each core, as it runs by default: clients come back on another thread than they left.
+    let usual = setup.with("LIVETRANSLATE__SERVER__WORKERS", "0").with("MAX_SESSIONS", "4000").with("RUST_LOG", "warn");
     settings.iter().fold(usual, |setup, (name, value)| setup.with(name, value))
 }
