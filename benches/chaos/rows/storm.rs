@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::Plan;
 use crate::crowd::{Crowd, Guests, milliseconds};
-use crate::launch::{self, Launch};
+use crate::launch::Launch;
 use crate::proxy::{Mode, Proxy};
 use crate::stage::{Scene, Stage};
 use crate::table::{Table, share};
@@ -69,31 +69,29 @@ struct Back {
 /// Those who are cut off, and the proxy that does it: on a thread of their own, so that the time which thousands of
 /// handshakes take this program is not counted as a delay of those who speak. Dropped, it lets them go.
 struct Storm {
-    orders: UnboundedSender<Duration>,
-    reports: UnboundedReceiver<io::Result<Back>>,
+    order: Sender<Duration>,
+    reports: Receiver<io::Result<Back>>,
 }
 
 impl Storm {
     /// Lets them all in; they say nothing.
     async fn gather(gateway: SocketAddr, guests: Guests) -> io::Result<Self> {
-        let (orders, ordered) = unbounded_channel();
-        let (told, reports) = unbounded_channel();
+        let ((order, ordered), (told, reports)) = (channel(1), channel(1));
         thread::Builder::new().name("storm".to_owned()).spawn(move || {
-            launch::prefer();
             actix_web::rt::System::new().block_on(async move {
                 if let Err(error) = play(gateway, &guests, ordered, &told).await {
-                    drop(told.send(Err(error)));
+                    drop(told.send(Err(error)).await);
                 }
             });
         })?;
-        let mut storm = Self { orders, reports };
+        let mut storm = Self { order, reports };
         storm.report().await?;
         Ok(storm)
     }
 
     /// Cuts them all off, and waits for so long until they are back.
     async fn break_loose(&mut self, within: Duration) -> io::Result<Back> {
-        self.orders.send(within).map_err(io::Error::other)?;
+        self.order.send(within).await.map_err(io::Error::other)?;
         self.report().await
     }
 
@@ -102,12 +100,12 @@ impl Storm {
     }
 }
 
-/// The storm's own thread: reports when all are inside, and after each order.
+/// The storm's own thread: reports when all are inside, and once more after the order. They stay until they are let go.
 async fn play(
     gateway: SocketAddr,
     guests: &Guests,
-    mut orders: UnboundedReceiver<Duration>,
-    reports: &UnboundedSender<io::Result<Back>>,
+    mut order: Receiver<Duration>,
+    reports: &Sender<io::Result<Back>>,
 ) -> io::Result<()> {
     let door = Proxy::start(gateway).await?;
     let crowd = Crowd::invite(gateway, door.address(), guests).await?;
@@ -121,17 +119,16 @@ async fn play(
     while inside() < crowd.customers.len() && begun.elapsed() < COME_WITHIN {
         sleep(Duration::from_millis(20)).await;
     }
-    let report = |back| reports.send(Ok(back)).map_err(io::Error::other);
-    report(Back::default())?;
-    while let Some(within) = orders.recv().await {
-        let returned = || crowd.customers.iter().filter(|customer| !customer.story().returns.is_empty()).count();
-        let (inside, parted) = (inside(), Instant::now());
-        door.lines().iter().for_each(|line| line.set(Mode::Reset));
-        while returned() < inside && parted.elapsed() < within {
-            sleep(Duration::from_millis(5)).await;
-        }
-        let took = (returned() >= inside).then(|| parted.elapsed());
-        report(Back { inside, returned: returned(), took })?;
+    reports.send(Ok(Back::default())).await.map_err(io::Error::other)?;
+    let Some(within) = order.recv().await else { return Ok(()) };
+    let (inside, parted) = (inside(), Instant::now());
+    door.lines().iter().for_each(|line| line.set(Mode::Reset));
+    let returned = || crowd.customers.iter().filter(|customer| !customer.story().returns.is_empty()).count();
+    while returned() < inside && parted.elapsed() < within {
+        sleep(Duration::from_millis(5)).await;
     }
+    let took = (returned() >= inside).then(|| parted.elapsed());
+    reports.send(Ok(Back { inside, returned: returned(), took })).await.map_err(io::Error::other)?;
+    order.recv().await;
     Ok(())
 }
