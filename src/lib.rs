@@ -67,7 +67,8 @@
 //! *A sample booked.* The link raises the session's high-water mark in its [`quota::tally::Tally`]. Once a second,
 //! and whenever somebody asks, the keeper takes every changed account into one [`quota::batch::Batch`];
 //! [`quota::ledger::write`] books the marks, gives back unused leases, and answers demands by one guarded `UPDATE`
-//! for each license, all in one transaction. While it runs, requests queue for the next.
+//! for each license, all in one transaction. While it runs, requests queue for the next. The store's
+//! threads give way to those that relay.
 //!
 //! *The store goes away.* A transaction fails, or doesn't answer by the next tick → [`quota::survival`]: sessions are
 //! granted their next seconds out of the cushion that each license's sessions here have reserved beforehand

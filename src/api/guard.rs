@@ -117,10 +117,10 @@ pub async fn still_good(
 ) -> Result<Caller, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
     let (license_id, key_id) = (license_id.to_owned(), key_id.map(str::to_owned));
-    let session_id = session_id.map(str::to_owned);
+    let lives_here = session_id.map(str::to_owned);
     let found = gateway.store.run(move |connection| {
-        if let Some(session_id) = &session_id
-            && continuity::has_ended(connection, session_id)?
+        if let Some(session_id) = lives_here
+            && continuity::standings(connection, &[session_id])?.iter().any(|standing| standing.status == "ended")
         {
             return Err(Error::SessionGone);
         }

@@ -326,13 +326,3 @@ pub fn raise(connection: &mut AnyConnection, raised: &Raised) -> Result<(), Erro
     }
     Ok(())
 }
-
-/// Whether a session has ended for good, on whatever instance.
-///
-/// # Errors
-/// The store's.
-pub fn has_ended(connection: &mut AnyConnection, session_id: &str) -> Result<bool, Error> {
-    let found = sessions::table.find(session_id).filter(sessions::status.eq("ended")).count();
-    let count: i64 = found.get_result(connection)?;
-    Ok(count > 0)
-}
