@@ -87,6 +87,11 @@ impl Flow {
         }
     }
 
+    /// Whoever it was on its way to is not waited for any more.
+    pub fn give_all(&self) {
+        self.give(usize::MAX);
+    }
+
     /// So much was handed to the socket; it counts as delivered when the socket asks for more.
     pub fn stage(&self, charge: usize) {
         self.0.staged.fetch_add(charge, Ordering::AcqRel);
@@ -210,6 +215,10 @@ mod tests {
         assert!(gate.next().now_or_never().is_none(), "3 KiB are held, 2 KiB allowed");
         flow.give(charge(10));
         assert_eq!(gate.next().now_or_never(), Some(Some(4)));
+        flow.take(5_000);
+        assert!(gate.next().now_or_never().is_none());
+        flow.give_all();
+        assert_eq!(gate.next().now_or_never(), Some(Some(5)));
     }
 
     #[test]

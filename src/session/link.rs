@@ -129,6 +129,8 @@ impl UpstreamLink {
             Action::CutClient => self.client.cut(),
             Action::LeaveSeat => {
                 self.seat = None;
+                // The provider's last word is read though the customer took nothing.
+                self.client.downlink().give_all();
                 self.lease.iter().for_each(Lease::leave);
             }
             Action::Finish(reason) => self.finish(reason, ctx),
@@ -142,14 +144,14 @@ impl UpstreamLink {
 
     /// Passes on what the ledger or the roster should know.
     fn note(&self, action: Action) {
-        let (Some(lease), Some(seat)) = (&self.lease, &self.seat) else { return };
+        let Some(lease) = &self.lease else { return };
         match action {
             Action::Tokens(usage) => lease.report_tokens(usage.input_tokens, usage.output_tokens),
             Action::Configure(settings) if self.relay.resumable() => lease.configure(settings),
             Action::FinishThrough(ack) => lease.finish_through(ack),
             Action::Away(away) => {
                 lease.set_away(away);
-                seat.set_away(away);
+                self.seat.iter().for_each(|seat| seat.set_away(away));
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use livetranslate::simulator::faults::{CloseFault, Faults};
 use serde_json::json;
 
 use crate::support::app::{Backend, TestApp, on_both_stores, on_sqlite, on_sqlite_with};
+use crate::support::customer::Customer;
 
 #[test]
 fn the_operator_ends_sessions() {
@@ -150,19 +151,48 @@ fn a_customer_who_takes_nothing_is_cut_off() {
             let alice = app.licensee(60.0).await;
             let mut call = alice.dial_at("/v1/realtime?model=qwen3.5-omni-plus-realtime").await.unwrap();
             call.until("session.created").await;
-            for _ in 0..4 {
-                for _ in 0..20 {
-                    call.audio(100, 8_000).await;
-                }
-                for _ in 0..15 {
-                    call.audio(100, 0).await;
-                }
+            // Thirty-two mebibytes come back: more than the sockets' own buffers, less than the simulator's.
+            for _ in 0..20 {
+                call.audio(100, 8_000).await;
             }
-            tokio::time::sleep(std::time::Duration::from_secs(8)).await;
-            let ending = call.ending().await;
-            assert_eq!(ending.close, None, "the rest of it must not wait for him");
+            for _ in 0..15 {
+                call.audio(100, 0).await;
+            }
+            let (mut mouth, mut ear) = call.split();
+            while mouth.text(r#"{"type":"session.update"}"#).await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            assert_eq!(ear.close_code().await, 0, "the rest of it must not wait for him");
+            app.settled().await;
+            let ended = app.operator().get("/metrics").await.text;
+            assert!(ended.contains(r#"livetranslate_sessions_ended_total{code="too_slow"} 1"#), "{ended}");
+            assert!(output_tokens(app, &alice).await > 0, "what he was being told is booked");
         },
     );
+}
+
+#[test]
+fn what_is_reported_to_a_customer_who_left_is_booked() {
+    on_both_stores(async |app| {
+        for model in ["qwen3.5-livetranslate-flash-realtime", "qwen3.5-omni-plus-realtime"] {
+            let alice = app.licensee(60.0).await;
+            let mut call = alice.dial_at(&format!("/v1/realtime?model={model}")).await.unwrap();
+            for amplitude in [9_000; 20].into_iter().chain([0; 15]) {
+                call.audio(100, amplitude).await;
+            }
+            call.until("response.created").await;
+            drop(call);
+            app.settled().await;
+            assert!(output_tokens(app, &alice).await > 0, "{model}");
+        }
+    });
+}
+
+/// What the ledger says that the provider said to a customer.
+async fn output_tokens(app: &TestApp, customer: &Customer) -> i64 {
+    let path = format!("/admin/usage/events?license_id={}", customer.license_id);
+    let rows = app.operator().get(&path).await.body;
+    rows["data"].as_array().unwrap().iter().map(|row| row["output_tokens"].as_i64().unwrap()).sum()
 }
 
 async fn bob_refused(url: &str) -> u16 {
