@@ -220,7 +220,7 @@ impl Continuity {
         }
         self.known = if forgotten { 0 } else { self.seq.max(self.known) };
         (self.seq, self.told) = (seq, seq);
-        // It may not have arrived; a second one does no harm.
+        // It may not have arrived; a gateway that heard it drops a second one.
         self.finish_sent = false;
         self.finish_said &= !forgotten;
         let missing = self.tape.rewind(samples);

@@ -35,6 +35,22 @@ impl Relay {
         self.leave("client_left", step);
     }
 
+    pub(super) fn on_client_back(&mut self, last_seq: u64, step: &mut Step<'_>) {
+        let samples = self.samples_received();
+        self.watch.client_back(step.now);
+        let Some(customer) = self.customer.as_mut().filter(|_| !matches!(self.phase, Phase::Over)) else { return };
+        customer.arrive(last_seq, samples, step);
+        if let Some((code, reason)) = self.farewell.take() {
+            step.act(Action::CloseClient(code, reason));
+        }
+        if let Phase::Parted { why } = &self.phase {
+            let why = why.clone();
+            step.act(Action::LastWord(Frame::Text(self.dialogue.goodbye(&why))));
+            self.hang_up(&why, step);
+            self.finish(why.row().code, step);
+        }
+    }
+
     /// This instance goes away, and the session can go on at another.
     pub(super) fn moves(&self) -> bool {
         self.drain_by.is_some() && self.movable && self.customer.is_some()

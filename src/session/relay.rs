@@ -259,6 +259,10 @@ impl Relay {
             }
         };
         self.legs.source.set_rate(self.dialogue.meter.rate());
+        if read.kind == Kind::Finish && self.legs.finishing && self.customer.is_some() {
+            // A client that came back can't know whether it was heard.
+            return step.act(Action::Drop(frame));
+        }
         if read.bytes == 0 {
             return self.legs.forward(frame, Sent { kind: read.kind, bytes: 0, samples: 0 }, step);
         }
@@ -307,28 +311,12 @@ impl Relay {
     }
 
     /// Samples received of the client's audio, at its own rate: a client that comes back goes on from there.
-    fn samples_received(&self) -> u64 {
+    pub(super) fn samples_received(&self) -> u64 {
         let bytes = |frame: &Frame| match frame {
             Frame::Text(text) => realtime::client_frame(text).audio_bytes,
             Frame::Binary(_) => 0,
         };
         (self.legs.source.end() + self.held.iter().map(bytes).sum::<u64>()) / 2
-    }
-
-    fn on_client_back(&mut self, last_seq: u64, step: &mut Step<'_>) {
-        let samples = self.samples_received();
-        self.watch.client_back(step.now);
-        let Some(customer) = self.customer.as_mut().filter(|_| !matches!(self.phase, Phase::Over)) else { return };
-        customer.arrive(last_seq, samples, step);
-        if let Some((code, reason)) = self.farewell.take() {
-            step.act(Action::CloseClient(code, reason));
-        }
-        if let Phase::Parted { why } = &self.phase {
-            let why = why.clone();
-            step.act(Action::LastWord(Frame::Text(self.dialogue.goodbye(&why))));
-            self.hang_up(&why, step);
-            self.finish(why.row().code, step);
-        }
     }
 
     fn on_upstream(&mut self, number: u32, frame: Frame, step: &mut Step<'_>) {

@@ -295,6 +295,7 @@ impl World {
                 }
                 "gateway.ack" => self.client.acked = event["samples"].as_u64().unwrap(),
                 "session.updated" => self.client.configured = true,
+                "error" => panic!("a client that does all right was told {event}"),
                 "session.created" => {
                     let update = json!({"type": "session.update", "session": {"translation": {"language": "fr"}}});
                     self.say(update);

@@ -184,6 +184,20 @@ fn late_leaves(actions: &[Action]) -> bool {
 }
 
 #[test]
+fn a_customer_who_comes_back_asks_for_the_end_again_and_the_provider_hears_it_once() {
+    let mut stage = Stage::new();
+    stage.speaks();
+    let finish = r#"{"type":"session.finish"}"#;
+    let heard = |actions: &[Action]| actions.iter().filter(|action| matches!(action, Action::ToUpstream(..))).count();
+    assert_eq!(heard(&stage.says(finish)), 1);
+    stage.on(Event::ClientGone(false));
+    stage.on(Event::ClientBack(2));
+    assert!(matches!(stage.says(finish).as_slice(), [Action::Drop(_)]));
+    let ended = stage.hears(1, r#"{"type":"session.finished"}"#);
+    assert_eq!(ended.len(), 1, "his customer is there: {ended:?}");
+}
+
+#[test]
 fn the_end_of_a_budget_is_kept_for_a_customer_who_is_away() {
     let mut stage = Stage::new();
     stage.speaks();

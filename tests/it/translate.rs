@@ -170,7 +170,7 @@ fn a_connection_that_is_cut_again_and_again_changes_neither_captions_nor_usage()
             let address = scissors::cutting(app.url().strip_prefix("http://").unwrap(), &cuts).await;
             let through = Options { server: Server::parse(&address).unwrap(), ..options(app, &alice, model) };
             let outcome = translated(&through).await.unwrap();
-            assert_eq!((outcome.ending.clone(), outcome.samples_missing), (Ending::Finished, 0), "{outcome:?}");
+            assert_eq!((&outcome.ending, outcome.samples_missing), (&Ending::Finished, 0));
             assert!(outcome.resumes >= 4, "{}", outcome.resumes);
             assert_eq!(lines(&outcome), lines(&whole));
             assert_eq!(outcome.audio.len(), whole.audio.len());
