@@ -286,8 +286,10 @@ fn five_hundred_come_back_together() {
         assert!(resumed.iter().all(|session| session.epoch == 2));
         futures_util::future::join_all(resumed.into_iter().map(|session| session.lease.settle("finished"))).await;
         futures_util::future::join_all(opened.into_iter().map(|lease| lease.settle("gone"))).await;
-        let (used, reserved) = used_and_reserved(store);
-        assert_eq!((used, reserved), (recorded(store), 0));
+        // The first instance keeps some of the budget for the store's absence, until its next tick.
+        until("the return of what is held", async || used_and_reserved(store).1 == 0).await;
+        let (used, _) = used_and_reserved(store);
+        assert_eq!(used, recorded(store));
         assert!(used <= 500 * SECOND as i64);
     });
 }
