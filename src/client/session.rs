@@ -134,13 +134,13 @@ impl Session {
     }
 
     /// What to send after a resume: the configuration, unless it is known to have arrived. `forgotten`: the
-    /// gateway lost its memory of the session.
+    /// gateway lost its memory of the session, and may never have stored it.
     pub fn resumed(&mut self, forgotten: bool) -> Option<Value> {
         if forgotten {
             self.transcript.epoch_lost();
         }
         if self.stage >= Stage::Open {
-            return None;
+            return forgotten.then(|| self.dialect.session_update(&self.wish));
         }
         // `session.created` may have been lost with the gateway's memory.
         self.stage = Stage::Configuring;
@@ -241,6 +241,14 @@ mod tests {
         assert_eq!((session.on(Event::SessionFinished), session.stage()), (Step::Finished, Stage::Finished));
         assert_eq!(session.provider_session(), Some("sess_1"));
         assert_eq!(session.take_audio(), [1, 2]);
+    }
+
+    #[test]
+    fn a_gateway_that_forgot_the_session_is_told_its_configuration() {
+        let mut session = open("qwen3.8-livetranslate-flash-realtime");
+        assert_eq!(session.resumed(false), None);
+        assert!(session.resumed(true).is_some());
+        assert_eq!((session.on(Event::SessionUpdated), session.stage()), (Step::Wait, Stage::Open));
     }
 
     #[test]

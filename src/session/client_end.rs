@@ -69,8 +69,12 @@ impl ClientEnd {
 
     /// The socket of this number is there, and takes the place of the last one. What its customer has; `None` for a
     /// socket that isn't expected any more.
+    #[expect(clippy::disallowed_methods, reason = "one word to a socket that nobody hears")]
     pub fn arrive(&mut self, client: Recipient<Down>, socket: u32) -> Option<u64> {
-        let arriving = self.arriving.take_if(|arriving| arriving.socket == socket)?;
+        let Some(arriving) = self.arriving.take_if(|arriving| arriving.socket == socket) else {
+            client.do_send(Down::Stop);
+            return None;
+        };
         self.cut();
         self.client = Some(client);
         self.socket = socket;
@@ -96,6 +100,7 @@ impl ClientEnd {
     /// The socket is gone.
     pub fn leave(&mut self) {
         self.client = None;
+        self.downlink.give_all();
         self.client_socket = None;
     }
 

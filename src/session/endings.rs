@@ -18,36 +18,56 @@ const LAST_USAGE: Duration = Duration::from_secs(20);
 
 impl Relay {
     pub(super) fn on_client_gone(&mut self, closed: bool, step: &mut Step<'_>) {
-        let open = matches!(self.phase, Phase::Open | Phase::Ending { .. });
         let moves = self.moves();
-        if let Some(customer) = self.customer.as_mut().filter(|_| open) {
-            // Who was told the last word, or asked for it and said goodbye, does not come back.
-            let over = self.legs.finished() && (customer.has_all() || closed && customer.there());
-            let for_good = over || closed && customer.there() && self.dialogue.finish_sent && !moves;
-            if !for_good {
-                customer.leave(step);
-                if moves {
-                    self.moved_away(step);
-                }
-                return;
+        let said_all = self.legs.finished() || self.farewell.is_some();
+        let Some(customer) = &mut self.customer else { return self.leave("client_left", step) };
+        let heard_all = customer.has_all() || closed && customer.there();
+        // Who was told the last word, or asked for it and said goodbye, does not come back.
+        let for_good = match &self.phase {
+            Phase::Open | Phase::Ending { .. } => {
+                said_all && heard_all || closed && customer.there() && self.dialogue.finish_sent && !moves
             }
+            Phase::Parted { .. } => heard_all,
+            Phase::ClientLeft { .. } | Phase::Over => true,
+        };
+        if for_good {
+            return self.leave("client_left", step);
         }
-        self.leave("client_left", step);
+        customer.leave(step);
+        if moves {
+            self.moved_away(step);
+        }
     }
 
     pub(super) fn on_client_back(&mut self, last_seq: u64, step: &mut Step<'_>) {
         let samples = self.samples_received();
         self.watch.client_back(step.now);
-        let Some(customer) = self.customer.as_mut().filter(|_| !matches!(self.phase, Phase::Over)) else { return };
+        match &self.phase {
+            Phase::Over => return,
+            // It ended while the socket was on its way.
+            Phase::ClientLeft { .. } => return self.hang_up(&Error::SessionGone, step),
+            Phase::Open | Phase::Ending { .. } | Phase::Parted { .. } => {}
+        }
+        let Some(customer) = &mut self.customer else { return };
         customer.arrive(last_seq, samples, step);
-        if let Some((code, reason)) = self.farewell.take() {
+        if let Some((code, reason)) = self.farewell.clone() {
             step.act(Action::CloseClient(code, reason));
         }
         if let Phase::Parted { why } = &self.phase {
-            let why = why.clone();
-            step.act(Action::LastWord(Frame::Text(self.dialogue.goodbye(&why))));
-            self.hang_up(&why, step);
-            self.finish(why.row().code, step);
+            step.act(Action::LastWord(Frame::Text(self.dialogue.goodbye(why))));
+            self.hang_up(why, step);
+        }
+    }
+
+    pub(super) fn on_dialled(&mut self, number: u32, answer: Result<(), (Error, bool)>, step: &mut Step<'_>) {
+        if answer.is_ok() && self.legs.current().is_none() {
+            // The clocks of the leg that it replaces say nothing about it.
+            self.watch.upstream_replaced(step.now);
+        }
+        match (self.legs.dialled(number, answer, step), &self.phase) {
+            (Ok(()), _) => self.release(step),
+            (Err(_), Phase::ClientLeft { reason, .. }) => self.finish(reason, step),
+            (Err(error), _) => self.close_client(&error, step),
         }
     }
 
@@ -58,15 +78,18 @@ impl Relay {
 
     /// The client is gone for good.
     pub(super) fn leave(&mut self, reason: &'static str, step: &mut Step<'_>) {
-        match self.phase {
+        match &self.phase {
             Phase::Open | Phase::Ending { .. } => {}
-            Phase::Parted { .. } => return self.finish(reason, step),
+            Phase::Parted { why } => {
+                let code = why.row().code;
+                return self.finish(code, step);
+            }
             Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.drop_held(step);
         // Omni models can't be asked for the end, but report a running response's tokens at its own.
         let reports = self.protocol == Protocol::Omni && self.responding();
-        if !(reports || self.unsaid(step) && self.ask_for_the_end(step)) {
+        if self.farewell.is_some() || !(reports || self.unsaid(step) && self.ask_for_the_end(step)) {
             let reason = if self.legs.finished() { "done" } else { reason };
             return self.finish(reason, step);
         }
@@ -108,16 +131,9 @@ impl Relay {
             self.deliver(delivery, step);
         }
         if let (Phase::Open, Some(customer)) = (&self.phase, &self.customer)
-            && self.over()
+            && (self.over() || !customer.there() && reason.is_some())
         {
-            // All was said; the customer may have to come back to hear it.
-            let close = reason.unwrap_or((1000, String::new()));
-            if customer.there() {
-                step.act(Action::CloseClient(close.0, close.1));
-            } else {
-                self.farewell = Some(close);
-            }
-            return self.legs.hang_up(step);
+            return self.part_with(reason.unwrap_or((1000, String::new())), step);
         }
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Open => match reason {
@@ -132,6 +148,15 @@ impl Relay {
             parted @ Phase::Parted { .. } => self.phase = parted,
             Phase::Over => {}
         }
+    }
+
+    /// The provider said all that it will say; a resumable client may have to come back to hear it.
+    pub(super) fn part_with(&mut self, close: (u16, String), step: &mut Step<'_>) {
+        if !self.away() {
+            step.act(Action::CloseClient(close.0, close.1.clone()));
+        }
+        self.farewell = Some(close);
+        self.legs.hang_up(step);
     }
 
     pub(super) fn lose_leg(&mut self, number: u32, fatal: bool, step: &mut Step<'_>) {
@@ -150,6 +175,7 @@ impl Relay {
             // The reason first: a client may take the provider's last word for a complete translation.
             if self.away() {
                 delivered.into_iter().for_each(|delivery| self.deliver(delivery, step));
+                self.legs.hang_up(step);
                 return self.part(why, step);
             }
             self.say_why(&why, step);
@@ -180,12 +206,27 @@ impl Relay {
     pub(super) fn end_now(&mut self, why: &Error, step: &mut Step<'_>) {
         match self.phase {
             Phase::Open | Phase::Ending { .. } => {}
-            Phase::ClientLeft { .. } | Phase::Parted { .. } => return self.finish(why.row().code, step),
-            Phase::Over => return,
+            Phase::Parted { .. } => return self.finish(why.row().code, step),
+            // The last usage is awaited already.
+            Phase::ClientLeft { .. } | Phase::Over => return,
         }
         self.say_why(why, step);
         self.hang_up(why, step);
         self.leave(why.row().code, step);
+    }
+
+    /// What is being said takes too long to come out: the client hears no more of it, but its usage is awaited.
+    pub(super) fn stop_waiting(&mut self, why: &Error, step: &mut Step<'_>) {
+        for delivery in self.legs.said_behind() {
+            self.deliver(delivery, step);
+        }
+        if self.away() {
+            self.part(why.clone(), step);
+        } else if self.drain_by.is_some_and(|deadline| step.now >= deadline) {
+            self.close_client(why, step);
+        } else {
+            self.end_now(why, step);
+        }
     }
 
     /// Whether the provider has something left to say that it can be asked for.
@@ -210,6 +251,7 @@ impl Relay {
             self.deliver(delivery, step);
         }
         if self.away() {
+            self.legs.hang_up(step);
             return self.part(why.clone(), step);
         }
         self.say_why(why, step);
@@ -224,7 +266,6 @@ impl Relay {
     /// All is over, but a customer who is away may come to hear his last captions, and why.
     fn part(&mut self, why: Error, step: &mut Step<'_>) {
         self.drop_held(step);
-        self.legs.hang_up(step);
         self.phase = Phase::Parted { why };
     }
 

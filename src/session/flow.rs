@@ -69,7 +69,7 @@ impl Flow {
     /// A message is on its way.
     pub fn take(&self, charge: usize) {
         if self.0.held.fetch_add(charge, Ordering::AcqRel) == 0 {
-            self.mark();
+            self.touch();
         }
     }
 
@@ -80,7 +80,7 @@ impl Flow {
         }
         let before =
             self.0.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| Some(held.saturating_sub(charge)));
-        self.mark();
+        self.touch();
         let held = before.unwrap_or_default().saturating_sub(charge);
         if held <= self.0.limit {
             self.0.waker.wake();
@@ -111,7 +111,8 @@ impl Flow {
         self.0.begun.elapsed().saturating_sub(moved)
     }
 
-    fn mark(&self) {
+    /// It moves: only from now on may it be stalled.
+    pub fn touch(&self) {
         let elapsed = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.moved_ms.store(elapsed, Ordering::Release);
     }

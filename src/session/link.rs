@@ -130,7 +130,9 @@ impl UpstreamLink {
             Action::LeaveSeat => {
                 self.seat = None;
                 // The provider's last word is read though the customer took nothing.
-                self.client.downlink().give_all();
+                if !self.relay.resumable() {
+                    self.client.downlink().give_all();
+                }
                 self.lease.iter().for_each(Lease::leave);
             }
             Action::Finish(reason) => self.finish(reason, ctx),
@@ -175,7 +177,9 @@ impl UpstreamLink {
             let Some(frame) = self.relay.next_for_client() else {
                 return self.client.say_farewell();
             };
-            self.send_down(frame, ctx);
+            if let Err(error) = self.client.send(frame) {
+                return ctx.notify(Control::End(error));
+            }
         }
         if self.client.is_there() && !std::mem::replace(&mut self.awaiting_room, true) {
             ctx.spawn(self.client.downlink().opened().into_actor(self).map(|(), link, ctx| {

@@ -47,7 +47,7 @@ pub struct Relay {
     pub(super) drain_by: Option<Instant>,
     pub(super) expires_at: Option<jiff::Timestamp>,
     pub(super) key_expires_at: Option<jiff::Timestamp>,
-    /// The provider closed after its last word, while the customer was away.
+    /// The provider closed: what a resumable client hears on each socket until it has it.
     pub(super) farewell: Option<(u16, String)>,
     /// Another instance could go on with the session.
     pub(super) movable: bool,
@@ -128,12 +128,7 @@ impl Relay {
             Event::Dialled(number, _) if matches!(self.phase, Phase::Over | Phase::Parted { .. }) => {
                 step.act(Action::HangUp(number));
             }
-            Event::Dialled(number, answer) => {
-                if let Err(error) = self.legs.dialled(number, answer, step) {
-                    self.close_client(&error, step);
-                }
-                self.release(step);
-            }
+            Event::Dialled(number, answer) => self.on_dialled(number, answer, step),
             Event::Answered(answer) => self.on_answer(answer, step),
             Event::End(why) => self.end_now(&why, step),
             Event::Moved => self.moved(step),
@@ -215,6 +210,8 @@ impl Relay {
             return step.act(Action::Drop(frame));
         }
         match self.phase {
+            // The provider has closed: the client is about to hear it.
+            Phase::Open if self.farewell.is_some() => step.act(Action::Drop(frame)),
             Phase::Open if self.must_wait() => self.held.push_back(frame),
             Phase::Open => self.pass(frame, step),
             Phase::Ending { .. } | Phase::Parted { .. } | Phase::ClientLeft { .. } | Phase::Over => {
@@ -344,6 +341,7 @@ impl Relay {
             Phase::ClientLeft { reason, .. } if ended || (self.protocol == Protocol::Omni && !self.responding()) => {
                 return self.finish(reason, step);
             }
+            Phase::Parted { .. } if ended => return self.legs.hang_up(step),
             Phase::Parted { .. } | Phase::ClientLeft { .. } | Phase::Over => return,
         }
         if let Some(refused) = self.legs.refused() {

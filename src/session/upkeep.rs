@@ -20,12 +20,13 @@ impl Relay {
         match &self.phase {
             Phase::Ending { why, until } if step.now >= *until => {
                 let why = why.clone();
-                return self.close_client(&why, step);
+                return self.stop_waiting(&why, step);
             }
             Phase::ClientLeft { until, reason } if step.now >= *until => return self.finish(reason, step),
             Phase::Over => return,
             Phase::Parted { why } => {
                 let code = why.row().code;
+                self.give_back_idle_lease(step);
                 if self.drain_by.is_some() || self.customer.as_ref().is_none_or(|customer| customer.lost(step.now)) {
                     self.finish(code, step);
                 }
@@ -40,8 +41,12 @@ impl Relay {
             self.look_after_continuity(pressure, step);
         }
         self.check_sides(pressure, step);
+        self.give_back_idle_lease(step);
+    }
+
+    fn give_back_idle_lease(&mut self, step: &mut Step<'_>) {
         let idle = step.now.duration_since(self.last_audio) >= IDLE_LEASE;
-        if idle && !self.standing && step.lease.room > 0 && matches!(self.phase, Phase::Open) {
+        if idle && !self.standing && step.lease.room > 0 && !matches!(self.phase, Phase::Over) {
             self.standing = true;
             step.act(Action::Demand(0));
         }
@@ -123,7 +128,11 @@ impl Relay {
     }
 
     /// The provider's leg is dead, takes nothing, or is silent though it is spoken to.
-    fn leg_is_lost(&mut self, pressure: Pressure, now: Instant) -> bool {
+    fn leg_is_lost(&mut self, mut pressure: Pressure, now: Instant) -> bool {
+        if self.customer.is_some() {
+            // The leg is read whatever a resumable client takes.
+            pressure.downlink = Duration::ZERO;
+        }
         if self.watch.upstream_dead(pressure, now) {
             return true;
         }
@@ -151,8 +160,7 @@ impl Relay {
             return self.lose_leg(number, false, step);
         }
         if matches!(self.phase, Phase::Open) && self.over() && self.customer.is_some() {
-            // All was said: only the customer is waited for.
-            return self.legs.hang_up(step);
+            return self.part_with((1000, String::new()), step);
         }
         self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::ClientLeft { reason, .. } => return self.finish(reason, step),

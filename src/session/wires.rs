@@ -52,6 +52,8 @@ impl Wires {
         A: Actor<Context = Context<A>> + StreamHandler<FromLeg> + WriteHandler<ProtocolError>,
     {
         let (sink, stream) = socket.split();
+        // What stood still without a leg moves again.
+        self.uplink.touch();
         let owed = Rc::new(Cell::new(0));
         let sent = Sent { flow: self.uplink.clone(), owed: owed.clone(), inner: sink, pending: 0 };
         let sink = SinkWrite::new(sent, ctx);
@@ -153,6 +155,8 @@ impl<K: Sink<Message, Error = ProtocolError> + Unpin> Sink<Message> for Sent<K> 
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProtocolError>> {
+        // A framed socket is shut down without what waits in its buffer.
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         Pin::new(&mut self.inner).poll_close(cx)
     }
 }

@@ -2,6 +2,7 @@
 
 use actix_http::ws::Message;
 use livetranslate::simulator::faults::{CloseFault, Faults};
+use livetranslate::simulator::ledger::SessionRecord;
 use serde_json::json;
 
 use crate::support::app::{Backend, TestApp, on_both_stores, on_sqlite, on_sqlite_with};
@@ -184,8 +185,20 @@ fn what_is_reported_to_a_customer_who_left_is_booked() {
             drop(call);
             app.settled().await;
             assert!(output_tokens(app, &alice).await > 0, "{model}");
+            let leg = last_leg(app, |leg| leg.closed.is_some()).await;
+            assert_eq!((leg.closed, leg.closed_by_client), (Some(1000), true), "the provider is told goodbye");
         }
     });
+}
+
+/// The provider's view of the last leg, when it is as it should become.
+async fn last_leg(app: &TestApp, ready: impl Fn(&SessionRecord) -> bool) -> SessionRecord {
+    loop {
+        if let Some(leg) = app.upstream_sessions().pop().filter(&ready) {
+            return leg;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 /// What the ledger says that the provider said to a customer.

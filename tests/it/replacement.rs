@@ -25,14 +25,23 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        let mut stage = Self::of(Protocol::Livetranslate);
+        stage.hears(1, r#"{"type":"session.created"}"#);
+        stage.says(r#"{"type":"session.update","session":{"voice":"Tina"}}"#);
+        stage.hears(1, r#"{"type":"session.updated","session":{}}"#);
+        stage
+    }
+
+    /// A session whose client is there, and nothing said yet. Only LiveTranslate's legs are replaced.
+    fn of(protocol: Protocol) -> Self {
         let rules = Rules {
-            protocol: Protocol::Livetranslate,
+            protocol,
             usage: UsageReport::Cumulative,
             allowed_models: Vec::new(),
             config: Arc::new(Config::defaults().unwrap()),
             longest: None,
             ping_phase: Duration::ZERO,
-            replaceable: true,
+            replaceable: protocol == Protocol::Livetranslate,
             rollover_after: Duration::from_secs(1_500),
             rollover_tokens: 40_000,
             expires_at: None,
@@ -43,9 +52,6 @@ impl Stage {
         let now = Instant::now();
         let mut stage = Self { relay: Relay::new(rules, Some(identity), now), forwarded: 0, room: u64::MAX / 4, now };
         stage.on(Event::ClientBack(0));
-        stage.hears(1, r#"{"type":"session.created"}"#);
-        stage.says(r#"{"type":"session.update","session":{"voice":"Tina"}}"#);
-        stage.hears(1, r#"{"type":"session.updated","session":{}}"#);
         stage
     }
 
@@ -103,6 +109,10 @@ fn dials(actions: &[Action]) -> Vec<u32> {
 
 fn forwarded(actions: &[Action]) -> usize {
     actions.iter().filter(|action| matches!(action, Action::ToUpstream(..) | Action::Inject(..))).count()
+}
+
+fn closes(actions: &[Action], with: u16) -> bool {
+    actions.iter().any(|action| matches!(action, Action::CloseClient(code, _) if *code == with))
 }
 
 fn finished(actions: &[Action]) -> bool {
@@ -170,7 +180,7 @@ fn a_finished_session_waits_for_its_customer_to_the_end_of_the_window() {
         assert!(stage.relay.takes_back(2), "{second}");
     }
     let back = stage.on(Event::ClientBack(2));
-    assert!(back.iter().any(|action| matches!(action, Action::CloseClient(1000, _))), "{back:?}");
+    assert!(closes(&back, 1000), "{back:?}");
     let mut late = Stage::new();
     late.on(Event::ClientGone(false));
     let ended = (0..125)
@@ -207,10 +217,91 @@ fn the_end_of_a_budget_is_kept_for_a_customer_who_is_away() {
     assert!(!finished(&ended), "{ended:?}");
     stage.second();
     assert!(stage.relay.takes_back(2));
-    let back = stage.on(Event::ClientBack(2));
-    assert!(back.iter().any(|action| matches!(action, Action::LastWord(_))), "{back:?}");
-    assert!(back.iter().any(|action| matches!(action, Action::CloseClient(4029, _))), "{back:?}");
-    assert!(finished(&back));
+    for _ in 0..2 {
+        let back = stage.on(Event::ClientBack(2));
+        assert!(back.iter().any(|action| matches!(action, Action::LastWord(_))), "{back:?}");
+        assert!(closes(&back, 4029), "{back:?}");
+        // He was cut off before he had it all.
+        assert!(!finished(&stage.on(Event::ClientGone(false))));
+    }
+    stage.on(Event::ClientBack(2));
+    assert!(finished(&stage.on(Event::ClientGone(true))));
+}
+
+#[test]
+fn what_the_provider_closed_is_kept_for_a_customer_who_is_away() {
+    let mut stage = Stage::of(Protocol::Omni);
+    stage.hears(1, r#"{"type":"session.created"}"#);
+    stage.on(Event::ClientGone(false));
+    stage.hears(1, r#"{"type":"response.created","response":{"id":"r1"}}"#);
+    assert!(!finished(&stage.on(Event::UpstreamGone(1, Some((1000, "idle".to_owned()))))));
+    stage.second();
+    assert!(stage.relay.takes_back(1));
+    let back = stage.on(Event::ClientBack(1));
+    assert!(closes(&back, 1000), "{back:?}");
+    assert!(matches!(stage.speaks().as_slice(), [Action::Drop(_)]), "nobody is there to hear it");
+    assert!(finished(&stage.on(Event::ClientGone(true))));
+}
+
+#[test]
+fn the_providers_close_is_told_on_each_socket_until_the_customer_has_it() {
+    let mut stage = Stage::new();
+    stage.speaks();
+    stage.says(r#"{"type":"session.finish"}"#);
+    stage.hears(1, r#"{"type":"session.finished"}"#);
+    assert!(closes(&stage.on(Event::UpstreamGone(1, Some((1000, String::new())))), 1000));
+    for _ in 0..2 {
+        assert!(!finished(&stage.on(Event::ClientGone(false))));
+        assert!(closes(&stage.on(Event::ClientBack(2)), 1000));
+    }
+    assert!(finished(&stage.on(Event::ClientGone(true))));
+}
+
+#[test]
+fn the_last_usage_is_awaited_to_its_own_deadline() {
+    let mut stage = Stage::new();
+    stage.speaks();
+    stage.says(r#"{"type":"session.finish"}"#);
+    let left = stage.on(Event::End(Error::LicenseRevoked));
+    assert!(left.contains(&Action::LeaveSeat), "{left:?}");
+    assert_eq!(stage.on(Event::End(Error::LicenseRevoked)), [], "it was told twice");
+    stage.loses(1);
+    let mut late = Stage::new();
+    late.speaks();
+    late.on(Event::ClientGone(false));
+    assert_eq!(dials(&late.loses(1)), [2]);
+    late.on(Event::End(Error::LicenseRevoked));
+    let fatal = Err((Error::upstream("refused"), true));
+    assert!(finished(&late.on(Event::Dialled(2, fatal))), "nobody can come back to it");
+}
+
+#[test]
+fn a_new_leg_is_not_judged_by_the_clock_of_the_lost_one() {
+    let mut stage = Stage::new();
+    let mut leg = dials(&stage.loses(1))[0];
+    for _ in 0..20 {
+        stage.second();
+        let refused = Err((Error::upstream("refused"), false));
+        leg = dials(&stage.on(Event::Dialled(leg, refused)))[0];
+    }
+    stage.on(Event::Dialled(leg, Ok(())));
+    stage.hears(leg, r#"{"type":"session.created"}"#);
+    stage.hears(leg, r#"{"type":"session.updated","session":{}}"#);
+    let after = stage.on(Event::Tick(Pressure::default()));
+    assert!(!after.contains(&Action::HangUp(leg)), "{after:?}");
+    assert_eq!(forwarded(&stage.speaks()), 1);
+}
+
+#[test]
+fn a_dead_provider_is_found_while_the_customer_takes_nothing() {
+    let mut stage = Stage::new();
+    stage.on(Event::ClientGone(false));
+    let stalled = Pressure { downlink: Duration::from_secs(20), uplink: Duration::ZERO };
+    let redials = (0..20).flat_map(|_| {
+        stage.now += Duration::from_secs(1);
+        dials(&stage.on(Event::Tick(stalled)))
+    });
+    assert_eq!(redials.collect::<Vec<u32>>(), [2]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use livetranslate::config::Config;
 use livetranslate::config::settings::{Protocol, UsageReport};
+use livetranslate::error::Error;
 use livetranslate::session::frames::Frame;
 use livetranslate::session::relay::Relay;
 use livetranslate::session::rules::Rules;
@@ -82,6 +83,19 @@ fn a_response_that_runs_when_an_omni_client_leaves_is_booked() {
     assert_eq!(stage.upstream(done), [Action::Tokens(usage), Action::Finish("client_left")]);
     let mut quiet = Stage::new(Protocol::Omni);
     assert_eq!(quiet.on(Event::ClientGone(false)), [Action::Finish("client_left")]);
+}
+
+#[test]
+fn a_last_sentence_that_takes_too_long_is_cut_off_and_booked() {
+    let mut stage = Stage::new(Protocol::Omni);
+    stage.upstream(r#"{"type":"response.created"}"#);
+    stage.on(Event::Answered(Err(Error::InsufficientQuota { resets_at: None })));
+    let cut = stage.seconds(11, Pressure::default(), None);
+    assert!(cut.iter().any(|action| matches!(action, Action::CloseClient(4029, _))), "{cut:?}");
+    assert!(!cut.iter().any(|action| matches!(action, Action::Finish(_))), "{cut:?}");
+    let done = r#"{"type":"response.done","response":{"usage":{"input_tokens":7,"output_tokens":9}}}"#;
+    let usage = Usage { input_tokens: 7, output_tokens: 9 };
+    assert_eq!(stage.upstream(done), [Action::Tokens(usage), Action::Finish("insufficient_quota")]);
 }
 
 #[test]

@@ -176,10 +176,8 @@ fn a_used_up_budget_waits_ten_seconds_at_most() {
     stage.speaks(100);
     stage.on(used_up());
     assert_eq!(stage.seconds(9), [""; 0]);
-    assert_eq!(
-        stage.seconds(1),
-        ["down insufficient_quota", "close 4029 insufficient_quota", "finish insufficient_quota"]
-    );
+    assert_eq!(stage.seconds(1), ["down insufficient_quota", "close 4029 insufficient_quota", "leave"]);
+    assert_eq!(stage.seconds(20), ["finish insufficient_quota"], "its last usage is awaited");
 }
 
 #[test]
@@ -260,7 +258,7 @@ fn a_drain_ends_by_its_deadline() {
             stage.seconds(1)
         })
         .collect();
-    assert_eq!(words, ["inject session.finish", "down draining", "close 1001 draining", "finish draining"]);
+    assert_eq!(words, ["inject session.finish", "demand 0", "down draining", "close 1001 draining", "finish draining"]);
 }
 
 #[test]
