@@ -217,6 +217,7 @@ fn entry(account: &Account, so_far: Spooled, instance_id: &str, now_us: i64) -> 
         ack_metered: signed(so_far.ack.metered),
         // What can be resumed has not ended: whoever finds it parks it.
         end_reason: ends.map(|closing| closing.reason.to_owned()),
+        settings: account.tally.settings().map(|settings| settings.to_string()),
         written_at_us: now_us,
     }
 }

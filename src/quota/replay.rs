@@ -72,6 +72,8 @@ struct Step<'a> {
     tokens: (i64, i64),
     /// It is live still, and ended in the spool.
     ends: bool,
+    /// Settings that the store lacks.
+    settings: Option<&'a str>,
 }
 
 impl<'a> Step<'a> {
@@ -86,7 +88,11 @@ impl<'a> Step<'a> {
         let ends = row.status == "live" && entry.end_reason.is_some();
         let before = (row.booked_samples, (row.booked_input_tokens, row.booked_output_tokens), row.ack_samples);
         let after = (samples, tokens, entry.ack_samples.max(row.ack_samples));
-        (ends || after != before).then_some(Self { entry, row, samples, tokens, ends })
+        let goes_on = row.status != "ended" && !ends;
+        let newer = goes_on && (row.settings.is_none() || entry.samples > row.booked_samples);
+        let settings = entry.settings.as_deref().filter(|settings| newer && row.settings.as_deref() != Some(settings));
+        let moves = ends || after != before || settings.is_some();
+        moves.then_some(Self { entry, row, samples, tokens, ends, settings })
     }
 
     /// What is held for it from now on: a live session's lease is left to whoever settles it.
@@ -106,6 +112,7 @@ impl<'a> Step<'a> {
             recorded_output_tokens: self.tokens.1,
             ack_samples: self.entry.ack_samples.max(self.row.ack_samples),
             ack_metered: self.entry.ack_metered.max(self.row.ack_metered),
+            settings: self.settings.map(str::to_owned),
             ended: self.ends.then(|| (self.entry.end_reason.clone().unwrap_or_default(), now.as_microsecond())),
         }
     }

@@ -27,7 +27,7 @@ impl Relay {
             Phase::Open | Phase::Ending { .. } => {
                 said_all && heard_all || closed && customer.there() && self.dialogue.finish_sent && !moves
             }
-            Phase::Parted { .. } => heard_all,
+            Phase::Parted { .. } => heard_all || self.drain_by.is_some(),
             Phase::ClientLeft { .. } | Phase::Over => true,
         };
         if for_good {

@@ -293,6 +293,8 @@ pub struct Raised {
     pub ack_samples: i64,
     /// Likewise, metered samples.
     pub ack_metered: i64,
+    /// The client's settings, if they changed.
+    pub settings: Option<String>,
     /// Why and when it ended, if it did.
     pub ended: Option<(String, i64)>,
 }
@@ -312,6 +314,7 @@ pub fn raise(connection: &mut AnyConnection, raised: &Raised) -> Result<(), Erro
         sessions::recorded_output_tokens.eq(raised.recorded_output_tokens),
         sessions::ack_samples.eq(raised.ack_samples),
         sessions::ack_metered.eq(raised.ack_metered),
+        raised.settings.as_ref().map(|settings| sessions::settings.eq(settings)),
     );
     diesel::update(sessions::table.find(&raised.id)).set(marks).execute(connection)?;
     if let Some((reason, ended_at_us)) = &raised.ended {

@@ -30,6 +30,7 @@ mod table {
             ack_samples -> BigInt,
             ack_metered -> BigInt,
             end_reason -> Nullable<Text>,
+            settings -> Nullable<Text>,
             written_at_us -> BigInt,
         }
     }
@@ -40,7 +41,8 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS marks (
     session_id TEXT PRIMARY KEY NOT NULL, license_id TEXT NOT NULL, key_id TEXT, model TEXT NOT NULL,
     instance_id TEXT NOT NULL, started_at_us BIGINT NOT NULL, resume_hash TEXT, epoch BIGINT NOT NULL,
     entered BOOLEAN NOT NULL, samples BIGINT NOT NULL, input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL,
-    ack_samples BIGINT NOT NULL, ack_metered BIGINT NOT NULL, end_reason TEXT, written_at_us BIGINT NOT NULL)";
+    ack_samples BIGINT NOT NULL, ack_metered BIGINT NOT NULL, end_reason TEXT, settings TEXT,
+    written_at_us BIGINT NOT NULL)";
 
 /// How far one session had come.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -76,6 +78,8 @@ pub struct Entry {
     pub ack_metered: i64,
     /// Why it ended, if it did.
     pub end_reason: Option<String>,
+    /// Its client's settings, where the store may lack them.
+    pub settings: Option<String>,
     /// When this was written.
     pub written_at_us: i64,
 }
@@ -192,6 +196,7 @@ fn put(connection: &mut SqliteConnection, entry: &Entry) -> QueryResult<()> {
         marks::ack_samples.eq(excluded(marks::ack_samples)),
         marks::ack_metered.eq(excluded(marks::ack_metered)),
         marks::end_reason.eq(excluded(marks::end_reason)),
+        marks::settings.eq(diesel::dsl::sql("COALESCE(excluded.settings, settings)")),
         marks::written_at_us.eq(excluded(marks::written_at_us)),
     ));
     put.execute(connection).map(|_| ())
@@ -234,6 +239,7 @@ mod tests {
             ack_samples: 0,
             ack_metered: 0,
             end_reason: None,
+            settings: None,
             written_at_us: 2,
         }
     }

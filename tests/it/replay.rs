@@ -1,8 +1,11 @@
 //! A spool is entered as often as processes are killed on the way: always with the same books.
 
+use diesel::prelude::*;
 use livetranslate::clock;
 use livetranslate::quota::{healing, replay};
+use livetranslate::store::backend::AnyConnection;
 use livetranslate::store::connection::Location;
+use livetranslate::store::schema::sessions;
 use livetranslate::store::spool::{Entry, Spool};
 use proptest::prelude::*;
 
@@ -47,6 +50,7 @@ fn entry(who: usize) -> Entry {
         ack_samples: 0,
         ack_metered: 0,
         end_reason: None,
+        settings: None,
         written_at_us: 2,
     }
 }
@@ -97,4 +101,26 @@ proptest! {
         prop_assert_eq!(recorded(&store), samples);
         prop_assert!(sessions_stored(&store).iter().all(|(_, status, ..)| status != "live"));
     }
+}
+
+#[test]
+fn settings_that_the_store_lacks_come_with_the_spool() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_with(Location::Sqlite(folder.path().join("x.db")), 1 << 40);
+    let enter = |entries: &[Entry]| store.run_blocking(|c| replay::replay(c, entries, clock::now())).unwrap();
+    let settings = || -> Option<String> {
+        let read = |c: &mut AnyConnection| Ok(sessions::table.select(sessions::settings).first(c)?);
+        store.run_blocking(read).unwrap()
+    };
+    let mut spool = Spool::open(&folder.path().join("spool"), "dead").unwrap();
+    let french = Entry { samples: 1_600, settings: Some("french".to_owned()), ..entry(0) };
+    spool.write(std::slice::from_ref(&french)).unwrap();
+    spool.write(&[Entry { samples: 3_200, ..entry(0) }]).unwrap();
+    let kept = spool.entries().unwrap();
+    assert_eq!(enter(&kept), 1);
+    assert_eq!(settings().as_deref(), Some("french"));
+    assert_eq!(enter(&kept), 0);
+    assert_eq!(enter(&[Entry { settings: Some("older".to_owned()), ..french }]), 0, "the store has heard more");
+    enter(&[Entry { samples: 4_800, settings: Some("english".to_owned()), ..entry(0) }]);
+    assert_eq!(settings().as_deref(), Some("english"));
 }
