@@ -136,6 +136,10 @@ impl Spool {
         let mut connection = SqliteConnection::establish(&path.to_string_lossy()).map_err(Error::storage)?;
         connection.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 1000")?;
         connection.batch_execute(TABLE)?;
+        // A file that an earlier version left behind.
+        if connection.batch_execute("SELECT settings FROM marks LIMIT 0").is_err() {
+            connection.batch_execute("ALTER TABLE marks ADD COLUMN settings TEXT")?;
+        }
         Ok(Self { connection, path, _lock: lock })
     }
 
@@ -271,6 +275,17 @@ mod tests {
         orphan.remove();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(Spool::orphans(&folder.path().join("none")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_without_settings_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path(), "ins_1").unwrap();
+        spool.write(&[entry("a", 10)]).unwrap();
+        spool.connection.batch_execute("ALTER TABLE marks DROP COLUMN settings").unwrap();
+        drop(spool);
+        let mut orphan = Spool::orphans(folder.path()).unwrap().pop().unwrap();
+        assert_eq!(orphan.entries().unwrap(), [entry("a", 10)]);
     }
 
     #[test]
