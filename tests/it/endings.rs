@@ -185,16 +185,16 @@ fn what_is_reported_to_a_customer_who_left_is_booked() {
             drop(call);
             app.settled().await;
             assert!(output_tokens(app, &alice).await > 0, "{model}");
-            let leg = last_leg(app, |leg| leg.closed.is_some()).await;
+            let leg = last_closed(app).await;
             assert_eq!((leg.closed, leg.closed_by_client), (Some(1000), true), "the provider is told goodbye");
         }
     });
 }
 
-/// The provider's view of the last leg, when it is as it should become.
-async fn last_leg(app: &TestApp, ready: impl Fn(&SessionRecord) -> bool) -> SessionRecord {
+/// The provider's view of the last leg, once that is closed.
+async fn last_closed(app: &TestApp) -> SessionRecord {
     loop {
-        if let Some(leg) = app.upstream_sessions().pop().filter(&ready) {
+        if let Some(leg) = app.upstream_sessions().pop().filter(|leg| leg.closed.is_some()) {
             return leg;
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -265,7 +265,7 @@ fn the_last_usage_is_awaited_to_its_own_deadline() {
     let left = stage.on(Event::End(Error::LicenseRevoked));
     assert!(left.contains(&Action::LeaveSeat), "{left:?}");
     assert_eq!(stage.on(Event::End(Error::LicenseRevoked)), [], "it was told twice");
-    stage.loses(1);
+    assert!(finished(&stage.loses(1)));
     let mut late = Stage::new();
     late.speaks();
     late.on(Event::ClientGone(false));
