@@ -27,9 +27,11 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::metrics::Metrics;
+use crate::quota::calls;
 use crate::quota::heartbeat;
 use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
+use crate::quota::rate::Rates;
 use crate::quota::replay;
 use crate::quota::shelter::Shelter;
 use crate::session::roster::Roster;
@@ -39,6 +41,7 @@ use crate::signer::Signer;
 use crate::store::announcements::{self, Listener};
 use crate::store::connection::{Location, Store};
 use crate::store::disk::{self, Disk};
+use crate::store::journal::Journal;
 use crate::store::migrate;
 use crate::store::residence::Residence;
 use crate::store::spool::Spool;
@@ -114,7 +117,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     };
     let (starting, data_dir, place) = (instance.clone(), config.store.data_dir.clone(), location.clone());
     let open = move || open_store(&place, &data_dir, &starting);
-    let Opened { store, ledger, residence, spool } = actix_web::web::block(open).await.map_err(Error::internal)??;
+    let Opened { store, ledger, residence, spool, journal } = actix_web::web::block(open).await.map_err(Error::internal)??;
     let disk = Disk::new(config.store.data_dir.clone(), config.store.disk_margin_bytes);
     let shelter = Shelter::new(spool, disk.clone());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
@@ -126,11 +129,13 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         quota: Quota::start_sheltered(ledger.clone(), instance.clone(), metrics.clone(), shelter),
         credentials: Credentials::default(),
         roster: Roster::start(config.max_sessions(), config.continuity_memory(), metrics.clone()),
+        rates: Rates::default(),
         metrics,
         store,
         config: Arc::new(config),
         going_away: Arc::new(AtomicBool::new(false)),
     };
+    gateway.quota.calls().keep_in(journal);
     let disk_watch = actix_web::rt::spawn(watch_disk(disk));
     let presence = Presence::begin(&gateway, ledger, instance, (&location, residence))?;
     let settings = &gateway.config.server;
@@ -165,6 +170,7 @@ struct Opened {
     ledger: Store,
     residence: Option<Residence>,
     spool: Option<Spool>,
+    journal: Journal,
 }
 
 fn open_store(location: &Location, data_dir: &Path, instance: &Instance) -> Result<Opened, Error> {
@@ -176,6 +182,11 @@ fn open_store(location: &Location, data_dir: &Path, instance: &Instance) -> Resu
     }
     let spools = data_dir.join("spool");
     replay_orphans(&store, &spools)?;
+    let journals = data_dir.join("journal");
+    let late = calls::book_orphans(&store, &journals)?;
+    if late > 0 {
+        log::warn!("{late} calls in the journal of a process that is gone are booked");
+    }
     let mut residence = Residence::claim(data_dir).unwrap_or_else(|error| {
         log::warn!("after a crash sessions are settled some seconds later: {}", error.cause().unwrap_or_default());
         None
@@ -188,7 +199,8 @@ fn open_store(location: &Location, data_dir: &Path, instance: &Instance) -> Resu
     let shared = matches!(location, Location::Postgres(_));
     let spool = if shared { Some(Spool::open(&spools, &instance.id)?) } else { None };
     let ledger = Store::open_with(location.clone(), KEEPERS, KEEPERS_PATIENCE)?;
-    Ok(Opened { store, ledger, residence, spool })
+    let journal = Journal::open(&journals, &instance.id)?;
+    Ok(Opened { store, ledger, residence, spool, journal })
 }
 
 /// What processes that have ended kept here while the store was away is booked first: their sessions are settled next.
@@ -275,6 +287,11 @@ impl Running {
         self.gateway.quota.open_accounts()
     }
 
+    /// Sessions and calls whose usage is not settled yet.
+    fn unfinished(&self) -> usize {
+        self.gateway.quota.open_accounts() + self.gateway.quota.open_calls()
+    }
+
     /// Sends everyone home and stops: not ready at once, no new sessions, live ones closed with 1001 after
     /// their sentence or at DRAIN_TIMEOUT_SECONDS, usage written. False if some usage could not be written.
     pub async fn stop(self) -> bool {
@@ -283,7 +300,7 @@ impl Running {
         gateway.going_away.store(true, Ordering::Release);
         gateway.roster.drain(deadline);
         log::info!("going away: {} sessions are live", gateway.metrics.sessions_live.get());
-        while gateway.quota.open_accounts() > 0 && Instant::now() < deadline {
+        while self.unfinished() > 0 && Instant::now() < deadline {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         for server in &self.servers {
@@ -292,13 +309,17 @@ impl Running {
         // Sessions that were cut with their connections settle now, and those that still wait for a provider.
         gateway.quota.settle_all();
         let last_call = Instant::now() + LAST_ANSWERS;
-        while gateway.quota.open_accounts() > 0 && Instant::now() < last_call {
+        while self.unfinished() > 0 && Instant::now() < last_call {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         self.disk_watch.abort();
         let unsettled = gateway.quota.open_accounts();
         if unsettled > 0 {
             log::error!("{unsettled} sessions' last usage could not be written");
+        }
+        match gateway.quota.open_calls() {
+            0 => gateway.quota.calls().end_journal(),
+            open => log::warn!("{open} calls are not booked; those that were answered are in the journal"),
         }
         self.presence.end(unsettled == 0).await;
         unsettled == 0

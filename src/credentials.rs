@@ -1,15 +1,21 @@
-//! Callers whom the store has found good: who may still come in while it is away. Asked only then.
+//! Callers whom the store has found good: who need not be looked up again for a moment, and who may still come in
+//! while it is away.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::license::{self, ApiKey, License};
 
 /// Callers remembered at most; beyond that who came first is forgotten first.
 const CALLERS: usize = 10_000;
 
+/// For so long the store is not asked again about a credential. A change made here is heeded at once, one made on
+/// another instance after this.
+pub const FRESH_FOR: Duration = Duration::from_secs(1);
+
 /// What a credential stood for when it was last used.
-pub type Known = (License, Option<ApiKey>);
+pub type Known = Arc<(License, Option<ApiKey>)>;
 
 /// The callers of this instance; cheap to clone, shared by all threads.
 #[derive(Clone, Default)]
@@ -20,16 +26,16 @@ pub struct Credentials {
 #[derive(Default)]
 struct Kept {
     /// By the credential's hash: the credential itself is not kept.
-    callers: HashMap<String, Known>,
-    order: VecDeque<String>,
+    callers: HashMap<[u8; 32], (Known, Instant)>,
+    order: VecDeque<[u8; 32]>,
 }
 
 impl Credentials {
     /// A credential was found good, in the store.
-    pub fn remember(&self, credential: &str, license: &License, key: Option<&ApiKey>) {
-        let hash = license::key_hash(credential);
-        let mut kept = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.callers.insert(hash.clone(), (license.clone(), key.cloned())).is_some() {
+    pub fn remember(&self, credential: &str, license: &License, key: Option<&ApiKey>, now: Instant) {
+        let hash = license::digest_of(credential);
+        let mut kept = self.kept();
+        if kept.callers.insert(hash, (Arc::new((license.clone(), key.cloned())), now)).is_some() {
             return;
         }
         kept.order.push_back(hash);
@@ -39,34 +45,42 @@ impl Credentials {
         }
     }
 
-    /// What the credential stood for, if it was used here before.
+    /// What the credential stood for, if it was used here before, however long ago.
     #[must_use]
     pub fn recall(&self, credential: &str) -> Option<Known> {
-        let kept = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.callers.get(&license::key_hash(credential)).cloned()
+        self.kept().callers.get(&license::digest_of(credential)).map(|(known, _)| known.clone())
+    }
+
+    /// What the credential stands for, if the store was asked about it just now.
+    #[must_use]
+    pub fn fresh(&self, credential: &str, now: Instant) -> Option<Known> {
+        let kept = self.kept();
+        let (known, since) = kept.callers.get(&license::digest_of(credential))?;
+        (now.saturating_duration_since(*since) < FRESH_FOR).then(|| known.clone())
     }
 
     /// The store says that this credential is not good.
     pub fn forget(&self, credential: &str) {
-        let hash = license::key_hash(credential);
-        self.retain(|known_as, _| *known_as != hash);
+        let hash = license::digest_of(credential);
+        if self.kept().callers.remove(&hash).is_some() {
+            self.kept().order.retain(|kept| *kept != hash);
+        }
     }
 
     /// A license was suspended, revoked or changed: its callers must show themselves to the store again.
     pub fn forget_license(&self, license_id: &str) {
-        self.retain(|_, (license, _)| license.id != license_id);
+        self.retain(|known| known.0.id != license_id);
     }
 
-    /// Likewise for an API key.
-    pub fn forget_key(&self, key_id: &str) {
-        self.retain(|_, (_, key)| key.as_ref().is_none_or(|key| key.id != key_id));
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn retain(&self, keep: impl Fn(&String, &Known) -> bool) {
-        let mut kept = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    fn retain(&self, keep: impl Fn(&Known) -> bool) {
+        let mut kept = self.kept();
         let Kept { callers, order } = &mut *kept;
         let before = callers.len();
-        callers.retain(|hash, known| keep(hash, known));
+        callers.retain(|_, (known, _)| keep(known));
         if callers.len() < before {
             order.retain(|hash| callers.contains_key(hash));
         }
@@ -103,23 +117,25 @@ mod tests {
 
     #[test]
     fn who_was_suspended_is_forgotten() {
-        let callers = Credentials::default();
-        callers.remember("a", &license("lic_1"), None);
-        callers.remember("b", &license("lic_2"), None);
-        callers.remember("c", &license("lic_1"), None);
+        let (callers, now) = (Credentials::default(), Instant::now());
+        callers.remember("a", &license("lic_1"), None, now);
+        callers.remember("b", &license("lic_2"), None, now);
+        callers.remember("c", &license("lic_1"), None, now);
         callers.forget_license("lic_1");
         let known = ["a", "b", "c"].map(|credential| callers.recall(credential).is_some());
         assert_eq!(known, [false, true, false]);
+        assert!(callers.fresh("b", now).is_some());
+        assert!(callers.fresh("b", now + FRESH_FOR).is_none() && callers.recall("b").is_some());
         callers.forget("b");
         assert!(callers.recall("b").is_none());
     }
 
     #[test]
     fn a_bounded_number_is_remembered() {
-        let callers = Credentials::default();
+        let (callers, now) = (Credentials::default(), Instant::now());
         for number in 0..=CALLERS {
-            callers.remember(&number.to_string(), &license("lic_1"), None);
-            callers.remember("0", &license("lic_1"), None);
+            callers.remember(&number.to_string(), &license("lic_1"), None, now);
+            callers.remember("0", &license("lic_1"), None, now);
         }
         assert!(callers.recall("1").is_none() || callers.recall("0").is_none());
         assert!(callers.recall(&CALLERS.to_string()).is_some());

@@ -48,6 +48,12 @@ pub enum Error {
         /// The license's `max_sessions`.
         limit: u64,
     },
+    /// More calls at once than the license's `max_parallel_requests`.
+    #[error("this license may have {limit} requests running at once; wait for one to end and try again")]
+    ConcurrencyLimit {
+        /// The license's `max_parallel_requests`.
+        limit: u64,
+    },
     /// A field or the body is not what it should be; `param` names the field.
     #[error("{message}")]
     InvalidRequest {
@@ -118,7 +124,7 @@ pub enum Error {
     #[error("the translation provider did not answer in time")]
     UpstreamTimeout,
     /// No upstream account is set up or free.
-    #[error("no upstream account is available; the operator must set DASHSCOPE_API_KEY")]
+    #[error("no upstream account is available; the operator must set DASHSCOPE_API_KEY or add an account")]
     NoUpstreamAvailable,
 
     // ours
@@ -180,6 +186,7 @@ impl Error {
             Self::InsufficientQuota { .. } => row(429, "insufficient_quota", "insufficient_quota", 4029),
             Self::RateLimited { .. } => row(429, "rate_limit_exceeded", LIMIT, 1008),
             Self::SessionLimit { .. } => row(429, "session_limit_exceeded", LIMIT, 1008),
+            Self::ConcurrencyLimit { .. } => row(429, "concurrency_limit_exceeded", LIMIT, 1008),
             Self::InvalidRequest { .. } => row(400, "invalid_request", REQUEST, 1008),
             Self::TooLarge { .. } => row(413, "request_too_large", REQUEST, 1009),
             Self::SessionGone => row(410, "session_gone", REQUEST, 1008),

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::metrics::Metrics;
 use crate::quota::keeper::Quota;
+use crate::quota::rate::Rates;
 use crate::session::roster::Roster;
 use crate::signer::Signer;
 use crate::store::connection::Store;
@@ -26,6 +27,8 @@ pub struct Gateway {
     pub credentials: Credentials,
     /// Who is live.
     pub roster: Roster,
+    /// How fast licenses call.
+    pub rates: Rates,
     /// Figures for `/metrics`.
     pub metrics: Metrics,
     /// Set when this instance is going away.
@@ -33,6 +36,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// A license, or a key of it, was changed here: nothing that was known of it is relied on any more.
+    pub fn license_changed(&self, license_id: &str) {
+        self.credentials.forget_license(license_id);
+        self.quota.calls().doubt(license_id);
+    }
+
     /// Whether this instance is going away: not ready, no new sessions.
     #[must_use]
     pub fn draining(&self) -> bool {

@@ -212,11 +212,21 @@ pub fn admit(license: &License, key: Option<&ApiKey>, now: Timestamp) -> Result<
 #[must_use]
 pub fn key_hash(secret: &str) -> String {
     use std::fmt::Write as _;
-    let digest = digest::digest(&digest::SHA256, secret.as_bytes());
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+    digest_of(secret).iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _infallible = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// [`key_hash`], before it is written as hex.
+#[must_use]
+pub fn digest_of(secret: &str) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, secret.as_bytes());
+    let mut bytes = [0; 32];
+    for (byte, found) in bytes.iter_mut().zip(digest.as_ref()) {
+        *byte = *found;
+    }
+    bytes
 }
 
 /// Whether two secrets, or two hashes, are the same; takes as long whether they are or not.

@@ -5,6 +5,10 @@ use prometheus::{
     TextEncoder,
 };
 
+pub mod calls;
+
+use calls::CallMetrics;
+
 /// Every figure of one gateway; cheap to clone, safe to share between threads.
 #[derive(Clone)]
 pub struct Metrics {
@@ -31,6 +35,8 @@ pub struct Metrics {
     pub queue_depth: IntGaugeVec,
     /// Upstream dials, by outcome: `ok` or an error code.
     pub upstream_dials: IntCounterVec,
+    /// HTTP calls.
+    pub calls: CallMetrics,
 }
 
 impl Metrics {
@@ -57,6 +63,7 @@ impl Metrics {
             quota_flush_failures: IntCounter::new("quota_flush_failures_total", "Usage transactions tried again")?,
             queue_depth: IntGaugeVec::new(Opts::new("queue_depth", "Entries waiting, by queue"), &["queue"])?,
             upstream_dials: labelled("upstream_dials_total", "Upstream dials, by outcome", "outcome")?,
+            calls: CallMetrics::new(&registry)?,
             registry,
             process,
         };

@@ -1,6 +1,8 @@
 //! Who may come in: reads the caller's credential and asks the store, on every use.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
@@ -12,6 +14,7 @@ use super::refusal::Refusal;
 use crate::clock;
 use crate::config::Config;
 use crate::config::settings::Secret;
+use crate::credentials::Known;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
@@ -28,6 +31,13 @@ pub struct Caller {
     pub license: License,
     /// The API key that was used, if not the license itself.
     pub key: Option<ApiKey>,
+}
+
+impl From<Known> for Caller {
+    fn from(known: Known) -> Self {
+        let (license, key) = Arc::unwrap_or_clone(known);
+        Self { license, key }
+    }
 }
 
 impl FromRequest for Caller {
@@ -157,14 +167,14 @@ async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, 
         caller.license = started.await?.ok_or(Error::InvalidApiKey)?;
     }
     if let Credential::Lasting(secret) = &credential {
-        gateway.credentials.remember(secret.expose(), &caller.license, caller.key.as_ref());
+        gateway.credentials.remember(secret.expose(), &caller.license, caller.key.as_ref(), Instant::now());
     }
     Ok(caller)
 }
 
 /// By the store, or while it is away by what it said before.
 async fn lasting(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
-    let known = || gateway.credentials.recall(secret.expose()).map(|(license, key)| Caller { license, key });
+    let known = || gateway.credentials.recall(secret.expose()).map(Caller::from);
     if let Some(known) = gateway.quota.away().since().and_then(|_| known()) {
         return Ok(known);
     }

@@ -51,6 +51,8 @@ pub enum Ask {
         /// Who.
         session_id: String,
     },
+    /// Book the HTTP calls that wait.
+    BookCalls,
     /// Book and close every account: the process is about to end.
     SettleAll,
     /// Book the rest and close the account.

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::balances::{AUDIO, Sums, charges};
+use super::call_ledger;
 use super::instance::Instance;
 use crate::error::Error;
 use crate::store::accounting::{self, Advance, UsageEvent};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
-use crate::store::{announcements, cushions, instances};
+use crate::store::{announcements, call_holds, cushions, instances};
 
 /// How often an instance says that it is there, and looks after the others.
 pub const EVERY: Duration = Duration::from_secs(5);
@@ -72,7 +73,7 @@ pub fn heal(
         }
         let rows = instances::left_behind(connection)?;
         settle(connection, &rows, &Fate::Parks("crashed", now + instance.resume_window), now)?;
-        give_back_cushions(connection, gone, instance, now)?;
+        give_back(connection, gone, instance, now)?;
         let ended = continuity::end_windows(connection, now.as_microsecond())?;
         if rows.len() + ended > 0 {
             announcements::announce(connection)?;
@@ -83,7 +84,7 @@ pub fn heal(
 
 /// An instance that is gone may only be cut off, and its sessions go on out of what it keeps: that is given back
 /// when the grace must be over. What a process kept that has certainly ended is given back at once.
-fn give_back_cushions(
+fn give_back(
     connection: &mut AnyConnection,
     gone: &[(String, i64)],
     instance: &Instance,
@@ -92,6 +93,7 @@ fn give_back_cushions(
     const MARGIN: u64 = 60;
     let grace = i64::try_from(instance.grace_seconds + MARGIN).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     cushions::set_term(connection, now.as_microsecond().saturating_add(grace))?;
+    call_holds::set_term(connection, now.as_microsecond().saturating_add(grace))?;
     let dead = gone.iter().filter(|(_, seen_at_us)| *seen_at_us == ENDED).map(|(id, _)| id.clone());
     let dead: Vec<String> = dead.collect();
     let due = cushions::take_over_due(connection, now.as_microsecond(), &dead)?;
@@ -99,7 +101,9 @@ fn give_back_cushions(
     for (license_id, units) in &due {
         held.entry(license_id).or_default().1 -= units;
     }
-    accounting::charge(connection, AUDIO, &charges(held))
+    accounting::charge(connection, AUDIO, &charges(held))?;
+    let holds = call_holds::take_over_due(connection, now.as_microsecond(), &dead)?;
+    call_ledger::give_back(connection, &holds)
 }
 
 /// What becomes of sessions that are settled from their row.

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use super::ask::{Ask, Handover, Reply};
 use super::batch::{Batch, Opening, Outcome, Restored, Verdict};
 use super::book::{Answer, Book};
+use super::call_keeping::BOOK_EVERY;
+use super::calls::Calls;
 use super::instance::Instance;
 use super::lease::Lease;
 use super::ledger;
@@ -31,18 +33,21 @@ pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// After a failed transaction.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long a session waits for its account to be opened.
-const OPENING_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const OPENING_PATIENCE: Duration = Duration::from_secs(15);
 /// Requests that fit into the mailbox beyond one per sender.
 const MAILBOX: usize = 4_096;
 
 /// The handle that the rest of the house holds.
 #[derive(Clone)]
 pub struct Quota {
-    keeper: Addr<QuotaKeeper>,
+    pub(super) keeper: Addr<QuotaKeeper>,
     open_accounts: Arc<AtomicUsize>,
     failing: Arc<AtomicUsize>,
-    shelter: Shelter,
-    away: Away,
+    pub(super) shelter: Shelter,
+    pub(super) away: Away,
+    pub(super) calls: Calls,
+    /// Somebody's word about calls waits in the mailbox.
+    pub(super) calls_told: Arc<AtomicBool>,
 }
 
 impl Quota {
@@ -58,6 +63,7 @@ impl Quota {
         let presence = StoreWatch::new(instance.grace_seconds);
         let away = presence.shown();
         let (open_accounts, failing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (calls, calls_told) = (Calls::default(), Arc::new(AtomicBool::new(false)));
         let keeper = QuotaKeeper {
             store,
             instance,
@@ -80,8 +86,12 @@ impl Quota {
             spooling: false,
             spool_used: false,
             spool_broken: false,
+            calls: calls.clone(),
+            calls_told: calls_told.clone(),
+            booking_calls: false,
+            calls_asked: false,
         };
-        Self { keeper: keeper.start(), open_accounts, failing, shelter, away }
+        Self { keeper: keeper.start(), open_accounts, failing, shelter, away, calls, calls_told }
     }
 
     /// Opens a session's account and returns its lease, still empty.
@@ -149,9 +159,9 @@ impl Quota {
 
 /// The actor behind the handle; it lives as long as the process.
 pub struct QuotaKeeper {
-    store: Store,
+    pub(super) store: Store,
     pub(super) instance: Instance,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     pub(super) book: Book,
     replies: HashMap<String, Reply>,
     /// Who waits for a session, by the hash of its resume token; first come, first served.
@@ -178,6 +188,14 @@ pub struct QuotaKeeper {
     pub(super) spool_used: bool,
     /// The spool takes nothing: sessions can't go on without the store.
     pub(super) spool_broken: bool,
+    /// HTTP calls.
+    pub(super) calls: Calls,
+    /// Somebody's word about them waits in the mailbox.
+    pub(super) calls_told: Arc<AtomicBool>,
+    /// A transaction with calls is running.
+    pub(super) booking_calls: bool,
+    /// Somebody asked meanwhile.
+    pub(super) calls_asked: bool,
 }
 
 impl Actor for QuotaKeeper {
@@ -190,6 +208,7 @@ impl Actor for QuotaKeeper {
             keeper.watch_store(ctx);
             keeper.turn(ctx);
         });
+        ctx.run_interval(BOOK_EVERY, |keeper, ctx| keeper.book_calls(ctx));
     }
 }
 
@@ -225,6 +244,11 @@ impl Handler<Ask> for QuotaKeeper {
                 }
             }
             Ask::Write { session_id } => self.book.press(&session_id),
+            Ask::BookCalls => {
+                self.calls_told.store(false, Ordering::Release);
+                self.book_calls(ctx);
+                return;
+            }
             Ask::SettleAll => self.book.close_all("draining"),
             Ask::Settle { session_id, epoch, .. } if self.book.superseded(&session_id, epoch) => {}
             Ask::Settle { session_id, reason, parks, reply, epoch: _ } => {

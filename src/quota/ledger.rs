@@ -190,7 +190,11 @@ fn charge(connection: &mut AnyConnection, lines: &[&Line]) -> Result<(), Error> 
     accounting::charge(connection, TOKENS, &charges(tokens))
 }
 
-fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
+/// Starts the periods that are due.
+///
+/// # Errors
+/// The store's.
+pub(super) fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
     for budget in accounting::budgets_due(connection, now.as_microsecond())? {
         let Ok((start, end)) = window::period(&budget.window_span, &budget.tz, now) else {
             log::error!("budget {} has no period: mend its window or time zone", budget.id);

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::backend::AnyConnection;
+use super::record_set::{json, record_set};
 use super::schema::{budgets, sessions, usage_events};
 use crate::error::Error;
 
@@ -340,28 +341,6 @@ pub struct UsageEvent {
 pub fn append(connection: &mut AnyConnection, event: &UsageEvent) -> Result<(), Error> {
     diesel::insert_into(usage_events::table).values(event).execute(connection)?;
     Ok(())
-}
-
-/// A `WITH` clause that reads the JSON array bound to `$1` as rows `v(columns…)`. Materialized: SQLite would
-/// otherwise parse the whole array again for every live session.
-fn record_set(connection: &AnyConnection, columns: &[(&str, &str)]) -> String {
-    let select = match connection {
-        AnyConnection::Postgres(_) => {
-            let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-            format!("SELECT * FROM jsonb_to_recordset($1::jsonb) AS r({})", columns.join(", "))
-        }
-        AnyConnection::Sqlite(_) => {
-            let columns: Vec<String> =
-                columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}")).collect();
-            // Its values are binary: they need not be parsed again for each column.
-            format!("SELECT {} FROM jsonb_each($1)", columns.join(", "))
-        }
-    };
-    format!("WITH v AS MATERIALIZED ({select})")
-}
-
-fn json<T: serde::Serialize>(rows: &[T]) -> Result<String, Error> {
-    serde_json::to_string(rows).map_err(Error::internal)
 }
 
 /// Sums of a license's leases, to start a new budget from.

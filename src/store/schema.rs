@@ -108,6 +108,12 @@ diesel::table! {
         input_tokens -> BigInt,
         output_tokens -> BigInt,
         occurred_at_us -> BigInt,
+        requests -> BigInt,
+        cached_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
+        usage_source -> Text,
+        route -> Text,
+        account -> Nullable<Text>,
     }
 }
 
@@ -150,6 +156,25 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    call_holds (instance_id, license_id) {
+        instance_id -> Text,
+        license_id -> Text,
+        tokens -> BigInt,
+        requests -> BigInt,
+        until_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    upstream_tasks (id) {
+        id -> Text,
+        license_id -> Text,
+        account -> Text,
+        created_at_us -> BigInt,
+    }
+}
+
 diesel::joinable!(api_keys -> licenses (license_id));
 diesel::allow_tables_to_appear_in_same_query!(
     licenses,
@@ -162,5 +187,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     usage_events,
     tickets,
     audit_log,
-    idempotency_keys
+    idempotency_keys,
+    call_holds,
+    upstream_tasks
 );

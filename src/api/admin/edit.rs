@@ -12,6 +12,7 @@ use crate::store::accounting;
 use crate::store::announcements;
 use crate::store::backend::AnyConnection;
 use crate::store::budgets::{self, Budget};
+use crate::store::call_holds;
 use crate::store::licenses::{self, Change};
 use crate::wire::admin::{LicenseFields, Unit};
 
@@ -69,6 +70,9 @@ fn replace_budgets(connection: &mut AnyConnection, license_id: &str, wanted: Vec
         }
         if budget.unit == Unit::AudioSeconds.word() {
             budget.reserved_units = accounting::leased_now(connection, license_id)?;
+        } else {
+            let held = call_holds::of_license(connection, license_id)?;
+            budget.reserved_units = if budget.unit == Unit::Tokens.word() { held.tokens } else { held.requests };
         }
         budgets::insert(connection, &budget)?;
     }

@@ -41,10 +41,9 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
         })
     };
     let (key, license, _) = gateway.store.run(work).await?;
-    gateway.credentials.forget_key(&key.id);
+    gateway.license_changed(&license.id);
     gateway.roster.end_key(&key.id, Error::LicenseRevoked);
     if license.status == Status::Revoked {
-        gateway.credentials.forget_license(&license.id);
         gateway.roster.end_license(&license.id, Error::LicenseRevoked);
     }
     Ok(deleted(&key.id))
@@ -56,7 +55,6 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
 /// `Conflict` for a deleted key, `NotFound`.
 pub async fn block(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let view = switch(&operator, &gateway, id.into_inner(), KeyStatus::Blocked).await?;
-    gateway.credentials.forget_key(&view.id);
     gateway.roster.end_key(&view.id, Error::LicenseSuspended);
     Ok(HttpResponse::Ok().json(view))
 }
@@ -83,7 +81,9 @@ async fn switch(operator: &Operator, gateway: &Gateway, id: String, status: KeyS
             trail.leave(connection, action, &loaded.0.id, &json!({}))
         })
     };
-    Ok(keys::view(&gateway.store.run(work).await?, now))
+    let loaded = gateway.store.run(work).await?;
+    gateway.license_changed(&loaded.1.id);
+    Ok(keys::view(&loaded, now))
 }
 
 /// False if it has that status already.
@@ -126,6 +126,7 @@ pub async fn rotate(operator: Operator, gateway: Data<Gateway>, id: Path<String>
         Ok(KeyView { key: secret, ..keys::view(&loaded, now) })
     };
     let view = gateway.store.run(work).await?;
+    gateway.license_changed(&view.license_id);
     Ok(HttpResponse::Ok().insert_header(no_store()).json(view))
 }
 
@@ -148,5 +149,6 @@ pub async fn reset_usage(
         })
     };
     let loaded = gateway.store.run(work).await?;
+    gateway.license_changed(&loaded.1.id);
     Ok(HttpResponse::Ok().json(keys::view(&loaded, now)))
 }

@@ -209,6 +209,7 @@ pub async fn change(
         })
     });
     let loaded = loaded.await?;
+    gateway.license_changed(&loaded.1.id);
     gateway.roster.license_changed(&loaded.1.id, loaded.1.expires_at);
     Ok(HttpResponse::Ok().json(view(&loaded, now)))
 }

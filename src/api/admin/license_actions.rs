@@ -30,7 +30,7 @@ const MOST_DAYS: u32 = 36_600;
 /// `Conflict` for a revoked license, `NotFound`.
 pub async fn suspend(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let whole = set_status(&operator, &gateway, id.into_inner(), Status::Suspended).await?;
-    gateway.credentials.forget_license(&whole.0.id);
+    gateway.license_changed(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseSuspended);
     Ok(answer(&whole, clock::now()))
 }
@@ -41,6 +41,7 @@ pub async fn suspend(operator: Operator, gateway: Data<Gateway>, id: Path<String
 /// `Conflict` for a revoked license, `NotFound`.
 pub async fn reinstate(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let whole = set_status(&operator, &gateway, id.into_inner(), Status::Active).await?;
+    gateway.license_changed(&whole.0.id);
     Ok(answer(&whole, clock::now()))
 }
 
@@ -50,7 +51,7 @@ pub async fn reinstate(operator: Operator, gateway: Data<Gateway>, id: Path<Stri
 /// `NotFound`.
 pub async fn revoke(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let whole = set_status(&operator, &gateway, id.into_inner(), Status::Revoked).await?;
-    gateway.credentials.forget_license(&whole.0.id);
+    gateway.license_changed(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseRevoked);
     Ok(answer(&whole, clock::now()))
 }
@@ -94,6 +95,7 @@ pub async fn renew(
         })
     };
     let whole = gateway.store.run(work).await?;
+    gateway.license_changed(&whole.0.id);
     gateway.roster.license_changed(&whole.0.id, whole.0.expires_at);
     Ok(HttpResponse::Ok().insert_header(no_store()).json(with_token(&gateway, &whole, now)?))
 }
@@ -135,6 +137,7 @@ pub async fn token(
         })
     };
     let whole = gateway.store.run(work).await?;
+    gateway.license_changed(&whole.0.id);
     Ok(HttpResponse::Ok().insert_header(no_store()).json(with_token(&gateway, &whole, now)?))
 }
 
@@ -156,6 +159,7 @@ pub async fn reset_usage(
         })
     };
     let whole = gateway.store.run(work).await?;
+    gateway.license_changed(&whole.0.id);
     Ok(answer(&whole, now))
 }
 

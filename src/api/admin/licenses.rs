@@ -140,6 +140,7 @@ pub async fn change(
             })
         })
         .await?;
+    gateway.license_changed(&whole.0.id);
     gateway.roster.license_changed(&whole.0.id, whole.0.expires_at);
     Ok(answer(&whole, now))
 }

@@ -233,5 +233,7 @@ pub async fn reset(operator: Operator, gateway: Data<Gateway>, body: Body) -> Re
             Ok(serde_json::json!({ "reset": true, "license_id": license_id, "budgets": reset }))
         })
     };
-    Ok(HttpResponse::Ok().json(gateway.store.run(work).await?))
+    let done = gateway.store.run(work).await?;
+    gateway.quota.calls().doubt_all();
+    Ok(HttpResponse::Ok().json(done))
 }

@@ -1,0 +1,115 @@
+//! How the keeper books HTTP calls: all that has gathered in one transaction, a few times a second, and at once when
+//! somebody waits.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::ask::Ask;
+use super::call_ledger;
+use super::calls::{Calls, Share};
+use super::keeper::{OPENING_PATIENCE, Quota, QuotaKeeper};
+use super::purse::Amounts;
+use crate::clock;
+use crate::error::Error;
+
+/// Calls that nobody waits for are booked this often.
+pub const BOOK_EVERY: Duration = Duration::from_millis(200);
+/// After a failed transaction.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+impl Quota {
+    /// Takes a call's share of its license's budgets: mostly at hand, else from the store.
+    ///
+    /// # Errors
+    /// `InsufficientQuota` when a budget in tokens or requests is used up, or all that is left of it is reserved by
+    /// calls that don't end within some seconds; `StorageUnavailable`.
+    pub async fn reserve(&self, license_id: &str, need: Amounts) -> Result<Share, Error> {
+        self.shelter.has_room()?;
+        self.calls.has_room()?;
+        let away = self.away.since().is_some();
+        if let Some(share) = self.calls.take(license_id, need, away && self.away.is_bridged()) {
+            return Ok(share);
+        }
+        if away {
+            return Err(Error::storage("the store is away, and nothing is held for this license"));
+        }
+        let answer = self.calls.wait(license_id, need);
+        self.tell_of_calls();
+        let answer = tokio::time::timeout(OPENING_PATIENCE, answer).await;
+        answer.map_err(|_| Error::storage("no share was given in time"))?.map_err(Error::internal)?
+    }
+
+    /// Resolves when all calls that were answered by now are booked, or after some seconds.
+    pub async fn calls_booked(&self) {
+        let booked = self.calls.booked();
+        self.tell_of_calls();
+        let _in_time = tokio::time::timeout(OPENING_PATIENCE, booked).await;
+    }
+
+    /// Calls that run, or are answered and not booked.
+    #[must_use]
+    pub fn open_calls(&self) -> usize {
+        self.calls.open()
+    }
+
+    /// The calls of this instance.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "never more than one of these waits in the mailbox")]
+    fn tell_of_calls(&self) {
+        if !self.calls_told.swap(true, Ordering::AcqRel) {
+            self.keeper.do_send(Ask::BookCalls);
+        }
+    }
+}
+
+impl QuotaKeeper {
+    /// Starts a transaction with all calls that wait, unless one is running.
+    pub(super) fn book_calls(&mut self, ctx: &mut Context<Self>) {
+        if self.booking_calls {
+            self.calls_asked = true;
+            return;
+        }
+        self.calls_asked = false;
+        let Some(booking) = self.calls.prepare(Instant::now()) else { return };
+        self.booking_calls = true;
+        let (store, instance, batch) = (self.store.clone(), self.instance.clone(), booking.batch.clone());
+        let timer = self.metrics.calls.flush_seconds.start_timer();
+        let write = async move {
+            store
+                .run_to_the_end(move |connection| call_ledger::write(connection, &batch, &instance, clock::now()))
+                .await
+        };
+        ctx.spawn(write.into_actor(self).map(move |outcome, keeper, ctx| {
+            timer.observe_duration();
+            keeper.shelter.note_store(outcome.as_ref().err());
+            match outcome {
+                Ok(standings) => {
+                    keeper.booking_calls = false;
+                    let more = keeper.calls.enter(booking, &standings, Instant::now());
+                    if more && keeper.calls_asked {
+                        keeper.book_calls(ctx);
+                    }
+                }
+                Err(error) => {
+                    let cause = error.cause().map_or_else(|| error.to_string(), str::to_owned);
+                    log::warn!("calls could not be booked and will be tried again: {cause}");
+                    if matches!(error, Error::StorageUnavailable { .. }) {
+                        keeper.presence.failed(&cause, Instant::now());
+                    }
+                    let away = keeper.presence.is_surely_away();
+                    keeper.calls.fail(booking, &Error::storage(cause), away, Instant::now());
+                    ctx.run_later(RETRY_AFTER, |keeper, ctx| {
+                        keeper.booking_calls = false;
+                        keeper.book_calls(ctx);
+                    });
+                }
+            }
+        }));
+    }
+}

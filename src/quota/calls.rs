@@ -1,0 +1,302 @@
+//! The HTTP calls of this instance: each takes a share of its license's [`Purse`] before it begins and is written
+//! to the journal when it is answered; the keeper books what has gathered, in one transaction for all.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::call_ledger::{self, CallBatch};
+use super::purse::{Amounts, CallStanding, Purse};
+use crate::error::Error;
+use crate::store::calls::CallRow;
+use crate::store::connection::Store;
+use crate::store::journal::{self, Journal, Orphan};
+
+/// How long a call waits for what others have reserved, or for the store.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Calls that were answered and are not booked, at most: beyond it new calls are refused until the store takes some.
+const UNBOOKED: usize = 200_000;
+/// Calls booked in one transaction at most.
+const AT_ONCE: usize = 10_000;
+
+/// The calls of this instance; cheap to clone, shared by all threads.
+#[derive(Clone, Default)]
+pub struct Calls {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    purses: HashMap<String, Purse>,
+    waiting: VecDeque<Waiting>,
+    /// Answered and not booked, in the order of their answers.
+    answered: VecDeque<CallRow>,
+    /// How many of these the transaction with an unknown outcome may have booked.
+    doubtful: usize,
+    journal: Option<Journal>,
+    /// Journal's segments whose lines are all among the answered.
+    segments: Vec<PathBuf>,
+    /// Somebody waits to read what was used.
+    readers: Vec<oneshot::Sender<()>>,
+    running: usize,
+}
+
+/// A call that waits for its share.
+struct Waiting {
+    license_id: String,
+    need: Amounts,
+    since: Instant,
+    reply: oneshot::Sender<Result<Share, Error>>,
+}
+
+/// A transaction's work, and who waits for it.
+pub struct Booking {
+    /// What is written.
+    pub batch: Arc<CallBatch>,
+    spent: HashMap<String, Amounts>,
+    waiting: Vec<Vec<Waiting>>,
+    segments: Vec<PathBuf>,
+    readers: Vec<oneshot::Sender<()>>,
+}
+
+impl Calls {
+    /// Keeps answered calls in a journal from now on.
+    pub fn keep_in(&self, journal: Journal) {
+        self.shared().journal = Some(journal);
+    }
+
+    /// Ends the journal: everything is booked.
+    pub fn end_journal(&self) {
+        if let Some(journal) = self.shared().journal.take() {
+            journal.remove();
+        }
+    }
+
+    /// Takes a call's share, if it is at hand. `bridged`: the store is away, and calls go on without it.
+    #[must_use]
+    pub fn take(&self, license_id: &str, need: Amounts, bridged: bool) -> Option<Share> {
+        let mut shared = self.shared();
+        let taken = shared.purses.get_mut(license_id)?.take(need, bridged, Instant::now());
+        taken.then(|| self.share(&mut shared, license_id, need))
+    }
+
+    /// Waits for a call's share; the keeper must be told. The receiver hears `InsufficientQuota` when a budget is
+    /// used up, `StorageUnavailable`.
+    #[must_use]
+    pub fn wait(&self, license_id: &str, need: Amounts) -> oneshot::Receiver<Result<Share, Error>> {
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting { license_id: license_id.to_owned(), need, since: Instant::now(), reply };
+        self.shared().waiting.push_back(waiting);
+        answer
+    }
+
+    /// Whether there is room for more calls that are not booked.
+    ///
+    /// # Errors
+    /// `StorageUnavailable`.
+    pub fn has_room(&self) -> Result<(), Error> {
+        let full = self.shared().answered.len() >= UNBOOKED;
+        if full { Err(Error::storage("too many calls wait to be booked")) } else { Ok(()) }
+    }
+
+    /// The budgets of a license changed: the store is asked before its next call.
+    pub fn doubt(&self, license_id: &str) {
+        if let Some(purse) = self.shared().purses.get_mut(license_id) {
+            purse.doubt();
+        }
+    }
+
+    /// The budgets of any license may have changed.
+    pub fn doubt_all(&self) {
+        self.shared().purses.values_mut().for_each(Purse::doubt);
+    }
+
+    /// Resolves when all that was answered by now is booked; the keeper must be told.
+    pub fn booked(&self) -> oneshot::Receiver<()> {
+        let (reader, done) = oneshot::channel();
+        self.shared().readers.push(reader);
+        done
+    }
+
+    /// Calls that run, or are answered and not booked.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        let shared = self.shared();
+        shared.running + shared.answered.len()
+    }
+
+    /// Takes together what the next transaction must write; `None` if there is nothing.
+    #[must_use]
+    pub fn prepare(&self, now: Instant) -> Option<Booking> {
+        let mut shared = self.shared();
+        let shared = &mut *shared;
+        shared.purses.retain(|_, purse| !purse.is_idle(now));
+        let rows: Vec<CallRow> = shared.answered.iter().take(AT_ONCE).cloned().collect();
+        let everything = rows.len() == shared.answered.len();
+        let mut spent: HashMap<String, Amounts> = HashMap::new();
+        for row in &rows {
+            *spent.entry(row.license_id.clone()).or_default() += used(row);
+        }
+        let mut waiting: HashMap<String, Vec<Waiting>> = HashMap::new();
+        for call in shared.waiting.drain(..).filter(|call| !call.reply.is_closed()) {
+            waiting.entry(call.license_id.clone()).or_default().push(call);
+        }
+        let looks = shared.purses.iter().filter(|(_, purse)| purse.wants_look(now)).map(|(id, _)| id);
+        let concerned: HashSet<String> = spent.keys().chain(waiting.keys()).chain(looks).cloned().collect();
+        let readers = if everything { std::mem::take(&mut shared.readers) } else { Vec::new() };
+        if concerned.is_empty() {
+            // Whoever waits to read has nothing to wait for.
+            for reader in readers {
+                let _gone = reader.send(());
+            }
+            return None;
+        }
+        let (mut lines, mut waiters) = (Vec::with_capacity(concerned.len()), Vec::with_capacity(concerned.len()));
+        for license_id in concerned {
+            let calls = waiting.remove(&license_id).unwrap_or_default();
+            let asks = calls.iter().map(|call| call.need).collect();
+            let purse = shared.purses.entry(license_id.clone()).or_default();
+            lines.push(purse.line(&license_id, spent.get(&license_id).copied().unwrap_or_default(), asks));
+            waiters.push(calls);
+        }
+        let segments = if everything { shared.turn_page() } else { Vec::new() };
+        let batch = CallBatch { rows, lines, doubt: shared.doubtful > 0 };
+        Some(Booking { batch: Arc::new(batch), spent, waiting: waiters, segments, readers })
+    }
+
+    /// A transaction was written. True if somebody waits for another.
+    pub fn enter(&self, booking: Booking, standings: &[CallStanding], now: Instant) -> bool {
+        let mut replies = Vec::new();
+        let mut shared = self.shared();
+        shared.answered.drain(..booking.batch.rows.len());
+        shared.doubtful = shared.doubtful.saturating_sub(booking.batch.rows.len());
+        for ((line, standing), calls) in booking.batch.lines.iter().zip(standings).zip(booking.waiting) {
+            let purse = shared.purses.entry(line.license_id.clone()).or_default();
+            purse.enter(booking.spent.get(&line.license_id).copied().unwrap_or_default(), standing, now);
+            for (call, grant) in calls.into_iter().zip(&standing.grants) {
+                let patient = now.duration_since(call.since) < PATIENCE;
+                match (grant, standing.used_up) {
+                    (Some(grant), _) => {
+                        let share = self.share(&mut shared, &line.license_id, *grant);
+                        replies.push((call.reply, Ok(share)));
+                    }
+                    (None, None) if patient => shared.waiting.push_back(call),
+                    (None, used_up) => {
+                        let resets_at = used_up.flatten();
+                        replies.push((call.reply, Err(Error::InsufficientQuota { resets_at })));
+                    }
+                }
+            }
+        }
+        let more = !shared.answered.is_empty() || !shared.readers.is_empty();
+        drop(shared);
+        // Without the lock: whoever left meanwhile gives its share back here.
+        for (reply, answer) in replies {
+            drop(reply.send(answer));
+        }
+        for reader in booking.readers {
+            let _gone = reader.send(());
+        }
+        booking.segments.iter().for_each(|path| journal::remove(path));
+        more
+    }
+
+    /// A transaction failed: its rows may be written or not. `away`: the store is away beyond doubt.
+    pub fn fail(&self, booking: Booking, error: &Error, away: bool, now: Instant) {
+        let mut shared = self.shared();
+        shared.doubtful = shared.doubtful.max(booking.batch.rows.len());
+        shared.segments.extend(booking.segments);
+        for call in booking.waiting.into_iter().flatten().rev() {
+            if away || now.duration_since(call.since) >= PATIENCE {
+                drop(call.reply.send(Err(error.clone())));
+            } else {
+                shared.waiting.push_front(call);
+            }
+        }
+    }
+
+    fn share(&self, shared: &mut Shared, license_id: &str, taken: Amounts) -> Share {
+        shared.running += 1;
+        Share { calls: self.clone(), license_id: license_id.to_owned(), taken, settled: false }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// The segments that can go once everything answered by now is booked.
+    fn turn_page(&mut self) -> Vec<PathBuf> {
+        let turned = self.journal.as_mut().map(Journal::rotate);
+        match turned {
+            Some(Ok(segment)) => self.segments.extend(segment),
+            Some(Err(error)) => {
+                log::warn!("the journal goes on with its segment: {}", error.cause().unwrap_or_default());
+            }
+            None => {}
+        }
+        std::mem::take(&mut self.segments)
+    }
+}
+
+fn used(row: &CallRow) -> Amounts {
+    Amounts { tokens: row.input_tokens + row.output_tokens, requests: 1 }
+}
+
+/// A call's share of its license's budgets. The call owns it until it is settled; dropped, nothing was used.
+pub struct Share {
+    calls: Calls,
+    license_id: String,
+    taken: Amounts,
+    settled: bool,
+}
+
+impl Share {
+    /// The call was answered: what it used is kept in the journal when this returns, and booked soon.
+    pub fn settle(mut self, row: CallRow) {
+        self.settled = true;
+        let mut shared = self.calls.shared();
+        if let Some(journal) = &mut shared.journal
+            && let Err(error) = serde_json::to_string(&row).map_err(Error::internal).and_then(|line| journal.append(&line))
+        {
+            log::error!("a call is not in the journal: {}", error.cause().unwrap_or_default());
+        }
+        let purse = shared.purses.entry(self.license_id.clone()).or_default();
+        purse.settle(self.taken, used(&row));
+        shared.answered.push_back(row);
+        shared.running -= 1;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if !self.settled {
+            let mut shared = self.calls.shared();
+            shared.purses.entry(self.license_id.clone()).or_default().settle(self.taken, Amounts::default());
+            shared.running -= 1;
+        }
+    }
+}
+
+/// Books the calls in the journals of processes that are gone, and removes the journals. Returns how many there were;
+/// those that the store has already count too. Blocks.
+///
+/// # Errors
+/// `StorageUnavailable`; journals that are not booked stay.
+pub fn book_orphans(store: &Store, folder: &Path) -> Result<usize, Error> {
+    let mut found = 0;
+    for orphan in Orphan::find(folder)? {
+        let rows: Vec<CallRow> =
+            orphan.lines()?.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        for some in rows.chunks(AT_ONCE) {
+            store.run_blocking(|connection| call_ledger::book_late(connection, some))?;
+        }
+        found += rows.len();
+        orphan.remove();
+    }
+    Ok(found)
+}

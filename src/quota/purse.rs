@@ -1,0 +1,180 @@
+//! What an instance may spend on the HTTP calls of one license: out of a hold that the store knows of, so that most
+//! calls begin without asking it. Pure.
+//!
+//! For each unit that the license has a budget in, `held` is reserved in the store. Calls that run have taken their
+//! share, and so have those that were answered and are not booked yet. Nothing is given out beyond `held`: all
+//! instances together never pass a budget, but for what one call used beyond what it had asked for.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+/// After so long without a look at the store, it is asked again: the license's budgets may have changed.
+const KNOWN_FOR: Duration = Duration::from_secs(2);
+
+/// So much of each unit that calls use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// Tokens, in and out.
+    pub tokens: i64,
+    /// Requests.
+    pub requests: i64,
+}
+
+impl std::ops::AddAssign for Amounts {
+    fn add_assign(&mut self, more: Self) {
+        self.tokens += more.tokens;
+        self.requests += more.requests;
+    }
+}
+
+/// One unit's part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Pot {
+    /// What may be given out in all.
+    held: i64,
+    /// What is given out, and what was used and is not booked yet.
+    taken: i64,
+    /// What was given out since the last transaction.
+    lately: i64,
+}
+
+impl Pot {
+    fn free(&self) -> i64 {
+        self.held - self.taken
+    }
+
+    fn take(&mut self, amount: i64) {
+        self.taken += amount;
+        self.lately += amount;
+    }
+}
+
+/// Which units a license has a budget in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limited {
+    /// Tokens.
+    pub tokens: bool,
+    /// Requests.
+    pub requests: bool,
+}
+
+/// What a transaction must know of one license.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallLine {
+    /// The license.
+    pub license_id: String,
+    /// What must stay held: calls that run, and what may be given out meanwhile.
+    pub keep: Amounts,
+    /// What it would be good to be able to give out before the next transaction.
+    pub wish: Amounts,
+    /// Calls that wait, first come first.
+    pub asks: Vec<Amounts>,
+}
+
+/// What a transaction found for one license.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CallStanding {
+    /// What is limited.
+    pub limited: Limited,
+    /// What is held now.
+    pub held: Amounts,
+    /// What was given to each ask; `None`: nothing.
+    pub grants: Vec<Option<Amounts>>,
+    /// A budget in tokens or requests is used up, until then or for ever.
+    pub used_up: Option<Option<Timestamp>>,
+    /// So little is left that none of it should lie idle.
+    pub scarce: bool,
+}
+
+/// One license's purse.
+#[derive(Debug, Default)]
+pub struct Purse {
+    limited: Option<Limited>,
+    known_at: Option<Instant>,
+    tokens: Pot,
+    requests: Pot,
+    scarce: bool,
+}
+
+impl Purse {
+    /// Takes what a call needs, if it is at hand. `bridged`: the store is away, and calls go on without it.
+    pub fn take(&mut self, need: Amounts, bridged: bool, now: Instant) -> bool {
+        let fresh = self.known_at.is_some_and(|at| now.duration_since(at) < KNOWN_FOR);
+        let Some(limited) = self.limited.filter(|_| fresh || bridged) else { return false };
+        let tokens = !limited.tokens || self.tokens.free() >= need.tokens;
+        let requests = !limited.requests || self.requests.free() >= need.requests;
+        if tokens && requests {
+            self.tokens.take(need.tokens);
+            self.requests.take(need.requests);
+        }
+        tokens && requests
+    }
+
+    /// A call that had taken `taken` used `used`; it stays taken until it is booked.
+    pub fn settle(&mut self, taken: Amounts, used: Amounts) {
+        self.tokens.taken += used.tokens - taken.tokens;
+        self.requests.taken += used.requests - taken.requests;
+    }
+
+    /// The license's budgets changed: the store is asked before the next call.
+    pub fn doubt(&mut self) {
+        self.known_at = None;
+    }
+
+    /// Whether there is nothing to write: nothing held that lies idle, nothing given out, nothing learned lately.
+    #[must_use]
+    pub fn is_idle(&self, now: Instant) -> bool {
+        let pots = [self.tokens, self.requests];
+        let known = self.known_at.is_some_and(|at| now.duration_since(at) < KNOWN_FOR);
+        pots.iter().all(|pot| pot.held == 0 && pot.taken == 0 && pot.lately == 0) && !known
+    }
+
+    /// Whether what is held differs from what should be, or its budgets should be looked at again.
+    #[must_use]
+    pub fn wants_look(&self, now: Instant) -> bool {
+        /// Half of what is known for: who calls all the time is never made to wait.
+        const LOOK_AFTER: Duration = Duration::from_secs(1);
+        let active = self.tokens.lately > 0 || self.requests.lately > 0;
+        let old = self.known_at.is_none_or(|at| now.duration_since(at) >= LOOK_AFTER);
+        let idle = !active && (self.tokens.free() > 0 || self.requests.free() > 0);
+        active && old || idle
+    }
+
+    /// The line of a transaction that books `spent`. Until its outcome is known no more is given out than it keeps.
+    pub fn line(&mut self, license_id: &str, spent: Amounts, asks: Vec<Amounts>) -> CallLine {
+        let limited = self.limited.unwrap_or_default();
+        let scarce = self.scarce;
+        let plan = |pot: &mut Pot, limited: bool, spent: i64| {
+            let running = pot.taken - spent;
+            // Twice what was given out since the last time.
+            let wish = 2 * std::mem::take(&mut pot.lately);
+            let spare = if limited && !scarce { wish.min(pot.free().max(0)) } else { 0 };
+            pot.held = pot.held.min(pot.taken + spare);
+            (running + spare, wish)
+        };
+        let tokens = plan(&mut self.tokens, limited.tokens, spent.tokens);
+        let requests = plan(&mut self.requests, limited.requests, spent.requests);
+        CallLine {
+            license_id: license_id.to_owned(),
+            keep: Amounts { tokens: tokens.0, requests: requests.0 },
+            wish: Amounts { tokens: tokens.1, requests: requests.1 },
+            asks,
+        }
+    }
+
+    /// The transaction was written.
+    pub fn enter(&mut self, spent: Amounts, standing: &CallStanding, now: Instant) {
+        self.limited = Some(standing.limited);
+        self.known_at = Some(now);
+        self.scarce = standing.scarce;
+        self.tokens.taken -= spent.tokens;
+        self.requests.taken -= spent.requests;
+        self.tokens.held = standing.held.tokens;
+        self.requests.held = standing.held.requests;
+        for granted in standing.grants.iter().flatten() {
+            self.tokens.take(granted.tokens);
+            self.requests.take(granted.requests);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The sentences about holds: what an instance has reserved for the HTTP calls of a license.
+
+use diesel::prelude::*;
+
+use super::backend::AnyConnection;
+use super::schema::{call_holds, instances};
+use crate::error::Error;
+
+/// What an instance has reserved for one license.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = call_holds)]
+pub struct Hold {
+    /// Whose budgets.
+    pub license_id: String,
+    /// Of the budgets in tokens.
+    pub tokens: i64,
+    /// Of the budgets in requests.
+    pub requests: i64,
+}
+
+/// What an instance has reserved for these licenses.
+///
+/// # Errors
+/// The store's.
+pub fn of_instance(
+    connection: &mut AnyConnection,
+    instance_id: &str,
+    license_ids: &[String],
+) -> Result<Vec<Hold>, Error> {
+    let own = call_holds::table.filter(call_holds::instance_id.eq(instance_id));
+    Ok(own.filter(call_holds::license_id.eq_any(license_ids)).select(Hold::as_select()).load(connection)?)
+}
+
+/// What all instances have reserved for a license.
+///
+/// # Errors
+/// The store's.
+pub fn of_license(connection: &mut AnyConnection, license_id: &str) -> Result<Hold, Error> {
+    let theirs = call_holds::table.filter(call_holds::license_id.eq(license_id));
+    let rows: Vec<(i64, i64)> = theirs.select((call_holds::tokens, call_holds::requests)).load(connection)?;
+    let (tokens, requests) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+    Ok(Hold { license_id: license_id.to_owned(), tokens, requests })
+}
+
+/// Notes what an instance has reserved now; nothing at all forgets it. The budgets are the caller's to change.
+///
+/// # Errors
+/// The store's.
+pub fn set(connection: &mut AnyConnection, instance_id: &str, hold: &Hold) -> Result<(), Error> {
+    let row = call_holds::table.find((instance_id, &hold.license_id));
+    if hold.tokens == 0 && hold.requests == 0 {
+        diesel::delete(row).execute(connection)?;
+        return Ok(());
+    }
+    let now = (
+        call_holds::tokens.eq(hold.tokens),
+        call_holds::requests.eq(hold.requests),
+        call_holds::until_us.eq(None::<i64>),
+    );
+    if diesel::update(row).set(now).execute(connection)? == 0 {
+        let keys = (call_holds::instance_id.eq(instance_id), call_holds::license_id.eq(&hold.license_id));
+        diesel::insert_into(call_holds::table).values((keys.0, keys.1, now.0, now.1)).execute(connection)?;
+    }
+    Ok(())
+}
+
+/// Sets a term for what instances hold that are not known any more: they may be there, and only cut off.
+///
+/// # Errors
+/// The store's.
+pub fn set_term(connection: &mut AnyConnection, until_us: i64) -> Result<(), Error> {
+    let known = instances::table.select(instances::id);
+    let orphaned =
+        call_holds::table.filter(call_holds::until_us.is_null()).filter(call_holds::instance_id.ne_all(known));
+    diesel::update(orphaned).set(call_holds::until_us.eq(until_us)).execute(connection)?;
+    Ok(())
+}
+
+/// Takes away what instances hold whose term was over at `now_us`, and what `dead` holds, whatever its term, for
+/// the caller to give back to the budgets.
+///
+/// # Errors
+/// The store's.
+pub fn take_over_due(connection: &mut AnyConnection, now_us: i64, dead: &[String]) -> Result<Vec<Hold>, Error> {
+    let due = call_holds::until_us.le(now_us).assume_not_null().or(call_holds::instance_id.eq_any(dead));
+    let rows: Vec<(String, Hold)> =
+        call_holds::table.filter(due).select((call_holds::instance_id, Hold::as_select())).load(connection)?;
+    for (instance_id, hold) in &rows {
+        diesel::delete(call_holds::table.find((instance_id, &hold.license_id))).execute(connection)?;
+    }
+    Ok(rows.into_iter().map(|(_, hold)| hold).collect())
+}
