@@ -1,4 +1,4 @@
-//! The figures that `GET /metrics` shows, with labels from closed sets only.
+//! The figures that `GET /metrics` shows, with labels from closed sets, and the names of upstream accounts.
 
 use prometheus::{
     Counter, Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -37,6 +37,12 @@ pub struct Metrics {
     pub upstream_dials: IntCounterVec,
     /// HTTP calls.
     pub calls: CallMetrics,
+    /// Calls under way, by upstream account.
+    pub account_in_flight: IntGaugeVec,
+    /// Calls ended, by upstream account and what they came to.
+    pub account_outcomes: IntCounterVec,
+    /// Whether an upstream account takes calls, by account: 1 or 0.
+    pub account_available: IntGaugeVec,
 }
 
 impl Metrics {
@@ -49,6 +55,7 @@ impl Metrics {
         let process = Registry::new();
         process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let labelled = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let by_account = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["account"]);
         let metrics = Self {
             sessions_live: IntGauge::new("sessions_live", "Realtime sessions that hold a place now")?,
             sessions_started: IntCounter::new("sessions_started_total", "Realtime sessions admitted")?,
@@ -64,6 +71,12 @@ impl Metrics {
             queue_depth: IntGaugeVec::new(Opts::new("queue_depth", "Entries waiting, by queue"), &["queue"])?,
             upstream_dials: labelled("upstream_dials_total", "Upstream dials, by outcome", "outcome")?,
             calls: CallMetrics::new(&registry)?,
+            account_in_flight: by_account("account_in_flight", "Calls under way, by upstream account")?,
+            account_outcomes: IntCounterVec::new(
+                Opts::new("account_outcomes_total", "Calls ended, by upstream account and outcome"),
+                &["account", "outcome"],
+            )?,
+            account_available: by_account("account_available", "Whether an upstream account takes calls")?,
             registry,
             process,
         };
@@ -97,6 +110,9 @@ impl Metrics {
         registry.register(Box::new(self.quota_flush_seconds.clone()))?;
         registry.register(Box::new(self.quota_flush_failures.clone()))?;
         registry.register(Box::new(self.queue_depth.clone()))?;
-        registry.register(Box::new(self.upstream_dials.clone()))
+        registry.register(Box::new(self.upstream_dials.clone()))?;
+        registry.register(Box::new(self.account_in_flight.clone()))?;
+        registry.register(Box::new(self.account_outcomes.clone()))?;
+        registry.register(Box::new(self.account_available.clone()))
     }
 }

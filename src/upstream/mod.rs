@@ -1,4 +1,10 @@
-//! The back door: how the provider is reached.
+//! The back door: how the provider is reached, and by which account.
+pub mod account;
+pub mod breaker;
+pub mod choice;
 pub mod codec;
 pub mod dashscope;
+pub mod health;
 pub mod limiter;
+pub mod outcome;
+pub mod pool;
