@@ -136,6 +136,7 @@ pub mod app;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod completion;
 pub mod config;
 pub mod credentials;
 pub mod error;

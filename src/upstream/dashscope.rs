@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_service::{Service as _, fn_service};
 use awc::error::{ConnectError, SendRequestError, WsClientError};
-use awc::http::{StatusCode, Uri, Version};
+use awc::http::{StatusCode, Version};
 use awc::{BoxedSocket, Client};
 
 use super::codec::Apart;
 use super::limiter::DialLimiter;
+use super::tcp;
 use crate::config::settings::{Secret, Upstream};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -161,23 +161,11 @@ impl Dialer {
     }
 }
 
-/// Without Nagle's delay, without awc's limit of 100 connections: a WebSocket keeps its permit for life.
+/// Without awc's limit of 100 connections: a WebSocket keeps its permit for life.
 fn client(timeout: Duration) -> Client {
-    use actix_tls::connect::{ConnectInfo, Connector, Resolver};
-    let dial = std::rc::Rc::new(Connector::new(Resolver::default()).service());
-    let tcp = fn_service(move |to: ConnectInfo<Uri>| {
-        let dialing = dial.call(to);
-        async move {
-            let connection = dialing.await?;
-            if let Err(error) = connection.io_ref().set_nodelay(true) {
-                log::debug!("TCP_NODELAY was not set: {error}");
-            }
-            Ok::<_, actix_tls::connect::ConnectError>(connection)
-        }
-    });
     let connector = awc::Connector::new()
         .max_http_version(Version::HTTP_11)
-        .connector(tcp)
+        .connector(tcp::connector())
         .limit(0)
         .timeout(timeout)
         .handshake_timeout(timeout);

@@ -5,6 +5,8 @@ pub mod choice;
 pub mod codec;
 pub mod dashscope;
 pub mod health;
+pub mod http;
 pub mod limiter;
 pub mod outcome;
 pub mod pool;
+pub mod tcp;

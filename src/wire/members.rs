@@ -23,6 +23,36 @@ impl<'a> Members<'a> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.get())
     }
 
+    /// The object with `json` as its only value under `name`, and all others as they were written.
+    #[must_use]
+    pub fn with(&self, name: &str, json: &str) -> String {
+        let mut written = String::from("{");
+        let mut add = |key: &str, value: &str| {
+            if written.len() > 1 {
+                written.push(',');
+            }
+            // A string is always valid JSON.
+            written.push_str(&serde_json::Value::from(key).to_string());
+            written.push(':');
+            written.push_str(value);
+        };
+        let mut done = false;
+        for (key, value) in &self.0 {
+            if key == name {
+                if !std::mem::replace(&mut done, true) {
+                    add(key, json);
+                }
+            } else {
+                add(key, value.get());
+            }
+        }
+        if !done {
+            add(name, json);
+        }
+        written.push('}');
+        written
+    }
+
     /// Every value under `name` that is a string.
     pub fn strings<'b>(&'b self, name: &'b str) -> impl Iterator<Item = Cow<'a, str>> + 'b {
         self.all(name).filter_map(string)

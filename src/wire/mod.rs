@@ -5,4 +5,5 @@ pub mod continuity;
 pub mod leg;
 pub mod members;
 pub mod realtime;
+pub mod sse;
 pub mod task;

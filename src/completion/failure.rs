@@ -1,0 +1,189 @@
+//! What an answer that is not a good one means: whose fault it is, and what follows. Pure.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::upstream::outcome::Outcome;
+use crate::wire::members::Members;
+
+/// Whose fault a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request's: every account would say so, and the caller is told in the provider's words.
+    Request,
+    /// This account doesn't have what the request wants, or may not say: another one may. If none does, the caller is
+    /// told in the provider's words.
+    Elsewhere,
+    /// The account's, or the provider's; the caller never hears the provider's words.
+    Account(Outcome),
+}
+
+/// Codes that speak of the account's money.
+const ARREARS: [&str; 7] = [
+    "arrearage",
+    "commoditynotpurchased",
+    "prepaidbilloverdue",
+    "postpaidbilloverdue",
+    "billing_error",
+    "billing_not_active",
+    "allocationquota.freetieronly",
+];
+/// Codes that speak of the account's pace.
+const PACE: [&str; 6] =
+    ["throttling", "limit_requests", "limit_burst_rate", "limitrequests", "insufficient_quota", "rate_limit_error"];
+/// Codes that speak of the account's credential.
+const CREDENTIAL: [&str; 4] = ["invalidapikey", "invalid_api_key", "authentication_error", "notauthorized"];
+/// Codes that speak of the provider's state.
+const STATE: [&str; 7] = [
+    "internalerror",
+    "internal_error",
+    "systemerror",
+    "modelservingerror",
+    "modelunavailable",
+    "overloaded_error",
+    "api_error",
+];
+/// What Anthropic says in a plain 400 when the account's money is used up.
+const NO_CREDIT: &str = "credit balance is too low";
+
+/// Judges an answer by its status and body. `names_workspace`: the caller said in whose workspace.
+#[must_use]
+pub fn judge(status: u16, body: &[u8], retry_after: Option<Duration>, names_workspace: bool) -> Verdict {
+    let said = Said::read(body);
+    if said.is_one_of(&ARREARS) || status == 402 || said.message.contains(NO_CREDIT) {
+        return Verdict::Account(Outcome::Arrears);
+    }
+    match status {
+        // Whether a workspace may be used is the caller's affair, and what an account may use says nothing about it.
+        401 if names_workspace => Verdict::Account(Outcome::CallersFault),
+        401 => Verdict::Account(Outcome::BadKey),
+        403 => Verdict::Account(Outcome::CallersFault),
+        404 => Verdict::Elsewhere,
+        408 | 504 => Verdict::Account(Outcome::TimedOut),
+        429 | 529 => Verdict::Account(Outcome::RateLimited(retry_after)),
+        503 if retry_after.is_some() => Verdict::Account(Outcome::RateLimited(retry_after)),
+        500.. => Verdict::Account(Outcome::Failing),
+        _ => Verdict::Request,
+    }
+}
+
+/// Judges an error inside a stream that was answered with 200, by its code.
+#[must_use]
+pub fn judge_event(data: &[u8]) -> Verdict {
+    let said = Said::read(data);
+    if said.is_one_of(&ARREARS) || said.message.contains(NO_CREDIT) {
+        Verdict::Account(Outcome::Arrears)
+    } else if said.is_one_of(&PACE) {
+        Verdict::Account(Outcome::RateLimited(None))
+    } else if said.is_one_of(&CREDENTIAL) {
+        Verdict::Account(Outcome::BadKey)
+    } else if said.is_one_of(&STATE) {
+        Verdict::Account(Outcome::Failing)
+    } else {
+        Verdict::Request
+    }
+}
+
+/// What a failed attempt is told as, where no other account could serve.
+#[must_use]
+pub fn error(outcome: Outcome, said: &str) -> Error {
+    match outcome {
+        Outcome::RateLimited(_) => Error::UpstreamRateLimited,
+        Outcome::TimedOut => Error::UpstreamTimeout,
+        Outcome::Served
+        | Outcome::CallersFault
+        | Outcome::Failing
+        | Outcome::Unreachable
+        | Outcome::BadKey
+        | Outcome::Arrears
+        | Outcome::Abandoned => Error::upstream(said),
+    }
+}
+
+/// What an error body says, in any dialect.
+#[derive(Debug, Default)]
+struct Said {
+    /// Lower case, without spaces: DashScope doesn't spell its codes alike everywhere.
+    codes: Vec<String>,
+    message: String,
+}
+
+impl Said {
+    fn read(body: &[u8]) -> Self {
+        let members = std::str::from_utf8(body).ok().and_then(Members::read);
+        let Some(members) = members else { return Self::default() };
+        let inner = members.objects("error").next();
+        let mut said = Self::default();
+        for place in [Some(&members), inner.as_ref()].into_iter().flatten() {
+            let codes = place.strings("code").chain(place.strings("type"));
+            said.codes.extend(codes.map(|code| code.to_lowercase().replace(' ', "")));
+            said.message.extend(place.strings("message"));
+        }
+        said
+    }
+
+    /// Whether a code is one of these, or begins with one and a dot.
+    fn is_one_of(&self, known: &[&str]) -> bool {
+        let is = |code: &str, known: &str| {
+            code.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.codes.iter().any(|code| known.iter().any(|known| is(code, known)))
+    }
+}
+
+/// The code of an error body, for the log: a short word, or nothing.
+#[must_use]
+pub fn code(body: &[u8]) -> String {
+    let sane = |code: &&String| {
+        code.len() <= 60 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    Said::read(body).codes.iter().find(sane).cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_at_fault() {
+        let account = Verdict::Account;
+        let wait = Some(Duration::from_secs(7));
+        for (status, body, verdict) in [
+            (400, r#"{"error":{"code":"invalid_parameter_error","message":"x"}}"#, Verdict::Request),
+            (400, r#"{"error":{"code":"Arrearage","message":"x"}}"#, account(Outcome::Arrears)),
+            (400, r#"{"code":"Arrearage","message":"x","request_id":"r"}"#, account(Outcome::Arrears)),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to"}}"#,
+                account(Outcome::Arrears),
+            ),
+            (400, "not JSON", Verdict::Request),
+            (401, r#"{"code":"InvalidApiKey"}"#, account(Outcome::BadKey)),
+            (403, r#"{"code":"AccessDenied.Unpurchased"}"#, account(Outcome::CallersFault)),
+            (403, r#"{"code":"AllocationQuota.FreeTierOnly"}"#, account(Outcome::Arrears)),
+            (404, r#"{"error":{"code":"model_not_found"}}"#, Verdict::Elsewhere),
+            (422, "{}", Verdict::Request),
+            (429, r#"{"code":"Throttling.RateQuota"}"#, account(Outcome::RateLimited(wait))),
+            (429, r#"{"code":"PostpaidBillOverdue"}"#, account(Outcome::Arrears)),
+            (500, "", account(Outcome::Failing)),
+            (503, "", account(Outcome::RateLimited(wait))),
+            (504, "", account(Outcome::TimedOut)),
+            (529, "", account(Outcome::RateLimited(wait))),
+        ] {
+            assert_eq!(judge(status, body.as_bytes(), wait, false), verdict, "{status} {body}");
+        }
+        assert_eq!(judge(401, b"", None, true), account(Outcome::CallersFault));
+    }
+
+    #[test]
+    fn errors_in_streams() {
+        let event = |code: &str| judge_event(format!(r#"{{"code":"{code}","message":"m"}}"#).as_bytes());
+        assert_eq!(event("InvalidParameter"), Verdict::Request);
+        assert_eq!(event("DataInspectionFailed"), Verdict::Request);
+        assert_eq!(event("Throttling.AllocationQuota"), Verdict::Account(Outcome::RateLimited(None)));
+        assert_eq!(event("InternalError.Algo"), Verdict::Account(Outcome::Failing));
+        assert_eq!(event("NOT AUTHORIZED"), Verdict::Account(Outcome::BadKey));
+        let openai = br#"{"error":{"code":"Arrearage","message":"m"},"id":"x"}"#;
+        assert_eq!(judge_event(openai), Verdict::Account(Outcome::Arrears));
+    }
+}

@@ -1,0 +1,100 @@
+//! What a call is answered with.
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::api::Dialect;
+use crate::error::Error;
+use crate::quota::rate::Readings;
+
+/// A piece of a stream on its way to the caller.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes.
+    Bytes(Bytes),
+    /// The stream is over, and was said to be: without this it was cut off.
+    End,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// `content-type`, as the provider said it.
+    pub content_type: String,
+    /// The provider's words about the call, by lower-case name.
+    pub headers: Vec<(&'static str, String)>,
+    /// How the license's limits stand.
+    pub readings: Readings,
+    /// The body.
+    pub body: Body,
+}
+
+/// An answer's body.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// As it comes.
+    Stream(mpsc::Receiver<Piece>),
+}
+
+/// The type of an error in Anthropic's bodies.
+#[must_use]
+pub fn anthropic_kind(error: &Error) -> &'static str {
+    match error.row().status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 | 410 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        503 if matches!(error, Error::Overloaded | Error::UpstreamRateLimited | Error::NoUpstreamAvailable) => {
+            "overloaded_error"
+        }
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    }
+}
+
+/// An error's body in a dialect, as §7 of the contract has it.
+#[must_use]
+pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> serde_json::Value {
+    let row = error.row();
+    match dialect {
+        Dialect::Openai => {
+            let mut inner = json!({
+                "message": error.to_string(),
+                "type": row.kind,
+                "param": error.param(),
+                "code": row.code,
+            });
+            if let (Error::InsufficientQuota { resets_at }, Some(inner)) = (error, inner.as_object_mut()) {
+                inner.insert("resets_at".to_owned(), json!(resets_at));
+            }
+            json!({ "error": inner, "request_id": request_id })
+        }
+        Dialect::Anthropic => json!({
+            "type": "error",
+            "error": { "type": anthropic_kind(error), "message": error.to_string() },
+            "request_id": request_id,
+        }),
+        Dialect::Dashscope => {
+            json!({ "code": row.code, "message": error.to_string(), "request_id": request_id })
+        }
+    }
+}
+
+/// The event that ends a stream by an error.
+#[must_use]
+pub fn error_event(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
+    let body = error_body(dialect, error, request_id);
+    match dialect {
+        Dialect::Openai => format!("data: {body}\n\n"),
+        Dialect::Anthropic => format!("event: error\ndata: {body}\n\n"),
+        Dialect::Dashscope => format!("event:error\n:HTTP_STATUS/{}\ndata:{body}\n\n", error.row().status),
+    }
+    .into()
+}

@@ -1,0 +1,146 @@
+//! Calls a provider's HTTP API: one client for each worker, with a pool of connections that are kept open.
+
+use std::time::Duration;
+
+use awc::error::{ConnectError, PayloadError, SendRequestError};
+use awc::http::header::{HeaderMap, RETRY_AFTER};
+use awc::http::{Method, Version};
+use awc::{Client, Connector};
+use bytes::Bytes;
+use futures_util::stream::{LocalBoxStream, StreamExt as _};
+
+use super::account::{Account, Kind};
+use super::tcp;
+
+/// A connection that nobody uses is kept for so long: less than providers and the boxes between keep theirs.
+const IDLE: Duration = Duration::from_secs(55);
+/// A connection is used for so long at most: who moves to another address is followed.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// The longest `retry-after` that is believed.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+/// Anthropic's keys for subscribers are bearers, and it wants to be told.
+const SUBSCRIBER: &str = "sk-ant-oat";
+
+/// One worker's caller: awc's clients stay on their thread.
+#[derive(Clone)]
+pub struct HttpCaller {
+    client: Client,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// Where.
+    pub url: String,
+    /// Headers, without the credential.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON, or nothing.
+    pub body: Bytes,
+}
+
+/// The beginning of an answer.
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body, as it comes. One that breaks off may look like one that ended.
+    pub body: LocalBoxStream<'static, Result<Bytes, PayloadError>>,
+}
+
+impl Answer {
+    /// A header's value.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// `retry-after`, where it is in seconds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds: f64 = self.header(RETRY_AFTER.as_str())?.trim().parse().ok()?;
+        let sane = seconds.is_finite() && seconds >= 0.0;
+        sane.then(|| Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64())))
+    }
+
+    /// How long the body is, where that was said.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Nothing came in time.
+    TimedOut,
+    /// A connection was closed before anything came: it may have been an old one.
+    Dropped,
+    /// No connection, for the log.
+    Unreachable(String),
+}
+
+impl HttpCaller {
+    /// A caller. `connect`: how long a connection may take; `http2`: whether HTTP/2 is spoken where it is offered.
+    /// rustls' provider must be installed.
+    #[must_use]
+    pub fn new(connect: Duration, http2: bool) -> Self {
+        /// What one slow reader may leave unread on a connection that it shares, bytes.
+        const WINDOW: u32 = 64 << 10;
+        /// Likewise all of them.
+        const WINDOWS: u32 = 64 << 20;
+        let mut connector = Connector::new();
+        if !http2 {
+            connector = connector.max_http_version(Version::HTTP_11);
+        }
+        let connector = connector
+            .connector(tcp::connector())
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOWS)
+            .conn_keep_alive(IDLE)
+            .conn_lifetime(LIFETIME)
+            .limit(0)
+            .timeout(connect)
+            .handshake_timeout(connect);
+        // Deadlines are the caller's: awc's own would run on into the body.
+        let client = Client::builder().connector(connector).disable_timeout().disable_redirects();
+        Self { client: client.no_default_headers().finish() }
+    }
+
+    /// Asks an account.
+    ///
+    /// # Errors
+    /// Why there is no answer within `timeout`.
+    pub async fn ask(&self, account: &Account, question: Question, timeout: Duration) -> Result<Answer, Unanswered> {
+        let mut request = self.client.request(question.method, question.url);
+        request = request
+            .insert_header(("user-agent", concat!("livetranslate-central/", env!("CARGO_PKG_VERSION"))))
+            // Bodies are relayed as they are.
+            .insert_header(("accept-encoding", "identity"));
+        if !question.body.is_empty() {
+            request = request.insert_header(("content-type", "application/json"));
+        }
+        for (name, value) in question.headers {
+            request = request.insert_header((name, value));
+        }
+        let credential = account.credential.expose();
+        request = match account.kind {
+            Kind::Anthropic if !credential.starts_with(SUBSCRIBER) => request.insert_header(("x-api-key", credential)),
+            Kind::Anthropic | Kind::Dashscope | Kind::Openai => request.bearer_auth(credential),
+        };
+        let answer = tokio::time::timeout(timeout, request.send_body(question.body)).await;
+        let answer = answer.map_err(|_| Unanswered::TimedOut)?.map_err(|error| unanswered(&error))?;
+        Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body: answer.boxed_local() })
+    }
+}
+
+fn unanswered(error: &SendRequestError) -> Unanswered {
+    match error {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Unanswered::TimedOut,
+        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => Unanswered::Dropped,
+        other => Unanswered::Unreachable(other.to_string()),
+    }
+}
