@@ -2,3 +2,4 @@
 pub mod codec;
 pub mod dashscope;
 pub mod limiter;
+pub mod native;
