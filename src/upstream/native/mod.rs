@@ -1,7 +1,12 @@
 //! Between the OpenAI protocol, which callers speak, and DashScope's native one: pure translation.
+pub mod about;
+pub mod answer;
+pub mod failure;
 pub mod fault;
 pub mod json;
 pub mod messages;
 pub mod models;
+pub mod output;
 pub mod parts;
 pub mod request;
+pub mod usage;
