@@ -1,6 +1,7 @@
 //! Between the OpenAI protocol, which callers speak, and DashScope's native one: pure translation.
 pub mod about;
 pub mod answer;
+pub mod embeddings;
 pub mod failure;
 pub mod fault;
 pub mod json;
