@@ -7,6 +7,7 @@ pub mod dashscope;
 pub mod health;
 pub mod http;
 pub mod limiter;
+pub mod native;
 pub mod outcome;
 pub mod pool;
 pub mod tcp;

@@ -3,6 +3,7 @@
 //! Parsers disagree about which of two equal names counts, so whoever bills must see both.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -16,6 +17,24 @@ impl<'a> Members<'a> {
     #[must_use]
     pub fn read(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// Every member in order: its name, and its value as JSON text.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.get()))
+    }
+
+    /// The value that counts where the last of equal names does, as JSON text; `None` for `null` too.
+    #[must_use]
+    pub fn last(&self, name: &str) -> Option<&'a str> {
+        self.all(name).last().filter(|value| *value != "null")
+    }
+
+    /// A name that is there more than once.
+    #[must_use]
+    pub fn repeated(&self) -> Option<&str> {
+        let mut seen = HashSet::with_capacity(self.0.len());
+        self.entries().map(|(name, _)| name).find(|name| !seen.insert(*name))
     }
 
     /// Every value under `name`, as JSON text.
@@ -77,8 +96,9 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A JSON string's content.
-fn string(json: &str) -> Option<Cow<'_, str>> {
+/// A JSON string's content; `None` for anything else.
+#[must_use]
+pub fn string(json: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0)
