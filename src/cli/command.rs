@@ -42,7 +42,7 @@ enum Command {
     /// Translate a WAV file, or raw PCM from standard input, through a gateway
     Translate(Translate),
     /// Stand in for DashScope on loopback, for tests and offline work
-    Simulate(Simulate),
+    Simulate(Box<Simulate>),
     /// Tell whether a gateway is ready: exit code 0 when it is
     Health(Health),
     /// Bring the store's tables up to date
@@ -78,7 +78,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Fault> {
         Some(Command::Demo(demo)) => Box::pin(demo::run(&demo, config)).await,
         Some(Command::Translate(translate)) => Box::pin(translate::run(&translate)).await,
         Some(Command::Simulate(simulate)) => {
-            Box::pin(simulate::run(simulate)).await.map_err(Fault::of("the simulator could not run"))
+            Box::pin(simulate::run(*simulate)).await.map_err(Fault::of("the simulator could not run"))
         }
         Some(Command::Health(health)) => health::run(&health, config).await,
         Some(Command::Migrate(migrate)) => {

@@ -183,7 +183,8 @@ impl Ledger {
     }
 }
 
-fn masked<S: serde::Serializer>(key: &str, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes a key by its last four characters alone.
+pub(super) fn masked<S: serde::Serializer>(key: &str, serializer: S) -> Result<S::Ok, S::Error> {
     let hidden = key.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
     serializer.serialize_str(&format!("***{}", key.get(hidden..).filter(|_| hidden >= 3).unwrap_or_default()))
 }

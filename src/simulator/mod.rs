@@ -1,4 +1,4 @@
-//! The stand-in upstream: speaks DashScope's realtime and task protocols, with faults on demand.
+//! The stand-in upstream: speaks DashScope's realtime, task and HTTP protocols, with faults on demand.
 pub mod caption;
 pub mod connection;
 pub mod dialect;
@@ -7,6 +7,7 @@ pub mod faults;
 pub mod frames;
 pub mod handshake;
 pub mod hearing;
+pub mod http;
 pub mod ledger;
 pub mod numbered;
 pub mod phrases;

@@ -1,4 +1,4 @@
-//! Binds the simulator to loopback: the two WebSocket routes, the ledger and the faults over HTTP.
+//! Binds the simulator to loopback: the WebSocket routes, the HTTP side, the ledgers and the faults over HTTP.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -20,12 +20,19 @@ use super::events::Output;
 use super::faults::Faults;
 use super::frames::Writer;
 use super::handshake;
+use super::http;
+use super::http::calls::{CallRecord, CallTotals};
+use super::http::desk::Desk;
+use super::http::faults::HttpFaults;
 use super::ledger::{Ledger, Page, SessionRecord, locked};
 use super::protocol::Protocol;
 use super::tuning::Tuning;
 
 /// The provider ends a connection after two hours.
 const LONGEST_SECONDS: u64 = 120 * 60;
+
+/// How long an idle connection is kept: longer than callers keep theirs.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How a simulator is set up. The default takes any key on any free port and makes no trouble.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +43,8 @@ pub struct Options {
     pub api_key: Option<String>,
     /// What goes wrong on each connection that has no faults of its own.
     pub faults: Faults,
+    /// What goes wrong with each HTTP call that has no faults of its own.
+    pub http_faults: HttpFaults,
     /// Keep every text frame of the clients in the ledger, for tests.
     pub record_frames: bool,
     /// How it hears and speaks, and how fast its timers run.
@@ -48,6 +57,7 @@ pub struct Simulator {
     address: SocketAddr,
     handle: ServerHandle,
     shared: Arc<Shared>,
+    desk: Arc<Desk>,
 }
 
 #[derive(Debug)]
@@ -65,11 +75,16 @@ impl Simulator {
     #[expect(clippy::unused_async, reason = "tells that an actix system must be running")]
     pub async fn start(options: Options) -> io::Result<Self> {
         let port = options.port;
+        let desk = Arc::new(Desk::new(options.api_key.clone(), options.http_faults.clone()));
         let shared = Arc::new(Shared { options, ledger: Ledger::default(), queue: Mutex::default() });
-        let data = web::Data::from(shared.clone());
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(routes))
+        let (data, desks) = (web::Data::from(shared.clone()), web::Data::from(desk.clone()));
+        let app = move || App::new().app_data(data.clone()).app_data(desks.clone());
+        let server = HttpServer::new(move || app().configure(routes).configure(http::routes::routes))
             .on_connect(tie)
             .workers(1)
+            .keep_alive(KEEP_ALIVE)
+            // Or a caller who leaves would not be noticed before his answer begins.
+            .h1_allow_half_closed(false)
             .disable_signals()
             // After the goodbyes the line is cut at once, or each close would take a second.
             .client_disconnect_timeout(Duration::ZERO)
@@ -79,7 +94,7 @@ impl Simulator {
         let server = server.run();
         let handle = server.handle();
         rt::spawn(server);
-        Ok(Self { address, handle, shared })
+        Ok(Self { address, handle, shared, desk })
     }
 
     /// Where it listens.
@@ -115,6 +130,23 @@ impl Simulator {
     /// Faults for the next connection that has none yet; first in, first out.
     pub fn next_faults(&self, faults: Faults) {
         locked(&self.shared.queue).push_back(faults);
+    }
+
+    /// Every HTTP call so far, oldest first; the latest 200,000.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.desk.calls.records()
+    }
+
+    /// Sums over every HTTP call so far.
+    #[must_use]
+    pub fn call_totals(&self) -> CallTotals {
+        self.desk.calls.totals()
+    }
+
+    /// Faults for the next HTTP call that has none yet; first in, first out.
+    pub fn next_http_faults(&self, faults: HttpFaults) {
+        self.desk.queue(faults);
     }
 
     /// Cuts all connections and frees the port.

@@ -1,0 +1,15 @@
+//! The provider's HTTP side: chat in four dialects, embeddings, models and tasks, with faults on demand.
+pub mod answer;
+pub mod body;
+pub mod call;
+#[cfg(test)]
+mod caller;
+pub mod calls;
+pub mod chat;
+pub mod chat_words;
+pub mod desk;
+pub mod faults;
+pub mod prompt;
+pub mod refusal;
+pub mod routes;
+pub mod sse;
