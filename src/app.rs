@@ -18,8 +18,10 @@ use tokio::sync::Notify;
 use crate::api::answer;
 use crate::api::entrance::Entrance;
 use crate::api::health::Probe;
+use crate::api::models::Catalogue;
 use crate::api::routes::{self, Door};
 use crate::clock;
+use crate::completion::call::Tools;
 use crate::config::Config;
 use crate::config::settings::Secret;
 use crate::credentials::Credentials;
@@ -46,7 +48,9 @@ use crate::store::migrate;
 use crate::store::residence::Residence;
 use crate::store::spool::Spool;
 use crate::upstream::dashscope::Dashscope;
+use crate::upstream::http::HttpCaller;
 use crate::upstream::limiter::DialLimiter;
+use crate::upstream::pool::Pool;
 
 /// Left of the drain's deadline for connections that are not sessions.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -117,7 +121,8 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     };
     let (starting, data_dir, place) = (instance.clone(), config.store.data_dir.clone(), location.clone());
     let open = move || open_store(&place, &data_dir, &starting);
-    let Opened { store, ledger, residence, spool, journal } = actix_web::web::block(open).await.map_err(Error::internal)??;
+    let Opened { store, ledger, residence, spool, journal } =
+        actix_web::web::block(open).await.map_err(Error::internal)??;
     let disk = Disk::new(config.store.data_dir.clone(), config.store.disk_margin_bytes);
     let shelter = Shelter::new(spool, disk.clone());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
@@ -129,6 +134,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         quota: Quota::start_sheltered(ledger.clone(), instance.clone(), metrics.clone(), shelter),
         credentials: Credentials::default(),
         roster: Roster::start(config.max_sessions(), config.continuity_memory(), metrics.clone()),
+        pool: pool(&config, &metrics),
         rates: Rates::default(),
         metrics,
         store,
@@ -157,6 +163,28 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     Ok(Running { address, servers, gateway, presence, disk_watch })
+}
+
+fn pool(config: &Config, metrics: &Metrics) -> Pool {
+    use crate::upstream::account::{Account, Kind, Mode, State};
+    let pool = Pool::new(metrics.clone());
+    let account = |kind, id: &str, base: &str, key: &Secret| Account {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        kind,
+        base_url: base.trim_end_matches('/').to_owned(),
+        credential: key.clone(),
+        mode: Mode::Compatible,
+        models: Vec::new(),
+        weight: 1,
+        priority: 0,
+        max_concurrency: None,
+        state: State::Enabled,
+    };
+    let base = config.upstream.dashscope_http_base_url.as_str();
+    let key = config.upstream.dashscope_api_key.as_ref();
+    pool.replace(key.map(|key| account(Kind::Dashscope, "env-dashscope", base, key)).into_iter().collect());
+    pool
 }
 
 fn resume_window(config: &Config) -> SignedDuration {
@@ -242,14 +270,21 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
     let body_limit = settings.max_body_bytes;
     let upstream = &gateway.config.upstream;
     let limiter = DialLimiter::new(upstream.dials_per_second, upstream.dial_burst);
+    let connect = Duration::from_millis(upstream.dial_timeout_ms);
+    let timeout = Duration::from_millis(settings.request_timeout_ms);
+    let catalogue = Data::new(Catalogue::default());
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         set => set,
     };
     let server = HttpServer::new(move || {
         let dialer = Dashscope::new(&shared.config.upstream, limiter.clone(), shared.metrics.clone());
+        let http = HttpCaller::new(connect, shared.config.upstream.http2);
+        let tools = Tools { http, pool: shared.pool.clone(), timeout };
         App::new()
             .app_data(shared.clone())
+            .app_data(Data::new(tools))
+            .app_data(catalogue.clone())
             .app_data(probe.clone())
             .app_data(Data::new(dialer))
             .app_data(Data::new(Entrance::default()))

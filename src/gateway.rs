@@ -11,6 +11,7 @@ use crate::quota::rate::Rates;
 use crate::session::roster::Roster;
 use crate::signer::Signer;
 use crate::store::connection::Store;
+use crate::upstream::pool::Pool;
 
 /// One per process, shared by all workers.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Gateway {
     pub credentials: Credentials,
     /// Who is live.
     pub roster: Roster,
+    /// The accounts that calls go to.
+    pub pool: Pool,
     /// How fast licenses call.
     pub rates: Rates,
     /// Figures for `/metrics`.

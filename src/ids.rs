@@ -16,6 +16,12 @@ pub fn session() -> String {
     ordered("gws_")
 }
 
+/// An HTTP call's id in the usage ledger, `call_…`.
+#[must_use]
+pub fn call() -> String {
+    ordered("call_")
+}
+
 /// A budget's id, `bud_…`.
 #[must_use]
 pub fn budget() -> String {

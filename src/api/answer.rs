@@ -5,15 +5,18 @@ use std::time::Instant;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, ResponseError as _};
 
 use super::refusal::{self, Refusal};
+use crate::completion::api::Dialect;
+use crate::completion::reply::error_body;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
+use crate::quota::rate::{Reading, Readings};
 
 /// The header of a request's id, both ways.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,7 +46,8 @@ pub async fn finish(
             log::error!(request_id = id.as_str(), code = fault.row().code; "{fault}: {cause}");
         }
         let (head, _) = Refusal(fault.clone()).error_response().into_parts();
-        answer = answer.into_response(head.set_body(BoxBody::new(refusal::body(&fault, &id).to_string())));
+        let body = error_body(refusal::dialect(answer.request().path()), &fault, &id);
+        answer = answer.into_response(head.set_body(BoxBody::new(body.to_string())));
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     dress(&mut answer, &id);
@@ -84,12 +88,41 @@ fn fault(answer: &ServiceResponse) -> Option<Error> {
 }
 
 fn dress(answer: &mut ServiceResponse, id: &str) {
+    let path = answer.request().path().to_owned();
+    let readings = answer.request().extensions().get::<Readings>().copied().unwrap_or_default();
     let headers = answer.headers_mut();
+    tell(
+        headers,
+        ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
+        readings.requests,
+    );
+    tell(
+        headers,
+        ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
+        readings.tokens,
+    );
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
+    if refusal::dialect(&path) == Dialect::Anthropic {
+        // Where Anthropic's clients look for it.
+        if let Ok(id) = HeaderValue::from_str(id) {
+            headers.insert(HeaderName::from_static("request-id"), id);
+        }
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// Tells how a limit stands, if there is one: as OpenAI does, with a span such as `1.5s`.
+fn tell(headers: &mut HeaderMap, names: [&'static str; 3], reading: Option<Reading>) {
+    let Some(Reading { limit, remaining, reset }) = reading else { return };
+    let reset = format!("{}s", reset.as_millis().div_ceil(10) as f64 / 100.0);
+    for (name, value) in names.into_iter().zip([limit.to_string(), remaining.to_string(), reset]) {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 fn class(status: StatusCode) -> &'static str {

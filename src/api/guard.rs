@@ -53,6 +53,46 @@ impl FromRequest for Caller {
     }
 }
 
+/// Who makes an HTTP call.
+#[derive(Debug, Clone)]
+pub enum CallCaller {
+    /// A licensee.
+    Licensed(Box<Caller>),
+    /// Somebody who brings a provider's key and nothing else.
+    OwnKey(Secret),
+}
+
+impl FromRequest for CallCaller {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let gateway = gateway(&request)?;
+            let credential = in_header(request.headers()).ok_or(Error::InvalidApiKey)?;
+            if let Credential::Lasting(secret) = &credential {
+                if gateway.config.upstream.allow_byok && is_providers(secret.expose()) {
+                    return Ok(Self::OwnKey(secret.clone()));
+                }
+                if let Some(known) = gateway.credentials.fresh(secret.expose(), Instant::now())
+                    && !known.0.starts_with_first_use()
+                {
+                    let caller = Caller::from(known);
+                    good_here(&request, gateway, &caller)?;
+                    return Ok(Self::Licensed(Box::new(caller)));
+                }
+            }
+            Ok(Self::Licensed(Box::new(admit(&request, credential).await?)))
+        })
+    }
+}
+
+/// Whether a credential is a provider's, neither a key nor a license of ours.
+fn is_providers(credential: &str) -> bool {
+    credential.starts_with("sk-") && !credential.starts_with("sk-lt-")
+}
+
 /// A caller at a WebSocket: a header, the subprotocol pair, or a one-time ticket in the URL.
 pub struct SocketCaller(pub Caller);
 
@@ -125,7 +165,7 @@ pub async fn still_good(
     key_id: Option<&str>,
     session_id: Option<&str>,
 ) -> Result<Caller, Error> {
-    let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
+    let gateway = gateway(request)?;
     let (license_id, key_id) = (license_id.to_owned(), key_id.map(str::to_owned));
     let lives_here = session_id.map(str::to_owned);
     let found = gateway.store.run(move |connection| {
@@ -141,23 +181,28 @@ pub async fn still_good(
         Ok(licenses::find(connection, &license_id)?.map(|license| Caller { license, key }))
     });
     let caller = found.await?.ok_or(Error::SessionGone)?;
-    license::admit(&caller.license, caller.key.as_ref(), clock::now())?;
-    if !caller.license.allows_address(client_address(request, &gateway.config)) {
-        return Err(Error::IpNotAllowed);
-    }
+    good_here(request, gateway, &caller)?;
     Ok(caller)
 }
 
+fn gateway(request: &HttpRequest) -> Result<&Data<Gateway>, Error> {
+    request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))
+}
+
+/// Whether a caller's license and key may be used now, from where it calls.
+fn good_here(request: &HttpRequest, gateway: &Gateway, caller: &Caller) -> Result<(), Error> {
+    license::admit(&caller.license, caller.key.as_ref(), clock::now())?;
+    let allowed = caller.license.allows_address(client_address(request, &gateway.config));
+    if allowed { Ok(()) } else { Err(Error::IpNotAllowed) }
+}
+
 async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, Error> {
-    let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
+    let gateway = gateway(request)?;
     let mut caller = match &credential {
         Credential::Lasting(secret) => lasting(gateway, secret).await?,
         Credential::Ticket(secret) => by_ticket(gateway, secret).await?,
     };
-    license::admit(&caller.license, caller.key.as_ref(), clock::now())?;
-    if !caller.license.allows_address(client_address(request, &gateway.config)) {
-        return Err(Error::IpNotAllowed);
-    }
+    good_here(request, gateway, &caller)?;
     if caller.license.starts_with_first_use() {
         let (id, now_us) = (caller.license.id.clone(), clock::now().as_microsecond());
         let started = gateway.store.run(move |connection| {

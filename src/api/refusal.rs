@@ -3,9 +3,9 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::json;
 
 use crate::clock;
+use crate::completion::api::Dialect;
 use crate::error::Error;
 
 /// What handlers return instead of an answer. The request id joins the body in [`super::answer`].
@@ -41,18 +41,15 @@ impl ResponseError for Refusal {
     }
 }
 
-/// The JSON body of §7 for OpenAI paths, realtime refusals and the admin API.
+/// In whose form the errors of a path are.
 #[must_use]
-pub fn body(error: &Error, request_id: &str) -> serde_json::Value {
-    let row = error.row();
-    let mut inner = json!({
-        "message": error.to_string(),
-        "type": row.kind,
-        "param": error.param(),
-        "code": row.code,
-    });
-    if let (Error::InsufficientQuota { resets_at }, Some(inner)) = (error, inner.as_object_mut()) {
-        inner.insert("resets_at".to_owned(), json!(resets_at));
+pub fn dialect(path: &str) -> Dialect {
+    let is_in = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
+    if is_in(&["/v1/messages", "/apps/anthropic", "/api/v1/messages"]) {
+        Dialect::Anthropic
+    } else if is_in(&["/api/v1/"]) {
+        Dialect::Dashscope
+    } else {
+        Dialect::Openai
     }
-    json!({ "error": inner, "request_id": request_id })
 }

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, Resource};
 
 use super::admin::{audit, key_actions, keys, license_actions, licenses, sessions, stats, usage, usage_events};
 use super::refusal::Refusal;
-use super::{health, jwks, license, pages, realtime, tickets};
+use super::{anthropic, health, jwks, license, models, native, openai, pages, realtime, tickets};
 use crate::error::Error;
 
 /// Which routes a listener serves.
@@ -46,6 +46,28 @@ fn public(app: &mut ServiceConfig) {
         .service(at("/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/inference").route(get().to(realtime::inference)));
+    for base in ["/v1", "/compatible-mode/v1"] {
+        openai_calls(app, base);
+    }
+    for base in ["/v1", "/apps/anthropic/v1", "/api/v1"] {
+        app.service(at(&format!("{base}/messages")).route(post().to(anthropic::messages)))
+            .service(at(&format!("{base}/messages/count_tokens")).route(post().to(anthropic::count_tokens)));
+    }
+    app.service(at("/api/v1/services/{path:.+}").route(post().to(native::service)))
+        .service(at("/api/v1/tasks/{id}").route(get().to(native::task)))
+        .service(at("/api/v1/tasks/{id}/cancel").route(post().to(native::cancel)));
+    // Clients look whether the base that they were given is there.
+    for base in ["/v1", "/compatible-mode/v1", "/apps/anthropic", "/apps/anthropic/v1", "/api/v1"] {
+        app.service(at(base).route(head().to(health::alive)));
+    }
+}
+
+fn openai_calls(app: &mut ServiceConfig, base: &str) {
+    app.service(at(&format!("{base}/chat/completions")).route(post().to(openai::chat)))
+        .service(at(&format!("{base}/embeddings")).route(post().to(openai::embeddings)))
+        .service(at(&format!("{base}/responses")).route(post().to(openai::responses)))
+        .service(at(&format!("{base}/models")).route(get().to(models::list)))
+        .service(at(&format!("{base}/models/{{id:.+}}")).route(get().to(models::show)));
 }
 
 fn admin(app: &mut ServiceConfig) {

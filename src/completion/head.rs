@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn head(api: Api, body: serde_json::Value) -> Head {
+    fn head(api: Api, body: &serde_json::Value) -> Head {
         Head::read(api, body.to_string().as_bytes(), false).unwrap()
     }
 
@@ -151,14 +151,14 @@ mod tests {
     fn what_is_read() {
         let body = json!({"model": "qwen-plus", "stream": true, "stream_options": {"include_usage": true},
             "max_tokens": 10, "n": 2, "messages": [{"role": "user", "content": "hi"}]});
-        let read = head(Api::Chat, body);
+        let read = head(Api::Chat, &body);
         assert_eq!((read.model.as_str(), read.streams, read.wants_usage), ("qwen-plus", true, true));
         assert_eq!(read.output_tokens, 20);
         let native = json!({"model": "m", "input": {"messages": []}, "parameters": {"max_tokens": 7}});
-        assert_eq!(head(Api::Native, native.clone()).output_tokens, 7);
+        assert_eq!(head(Api::Native, &native).output_tokens, 7);
         assert!(Head::read(Api::Native, native.to_string().as_bytes(), true).unwrap().streams);
-        assert_eq!(head(Api::Chat, json!({"model": "m"})).output_tokens, USUAL_OUTPUT);
-        assert_eq!(head(Api::Embeddings, json!({"model": "m", "input": "x"})).output_tokens, 0);
+        assert_eq!(head(Api::Chat, &json!({"model": "m"})).output_tokens, USUAL_OUTPUT);
+        assert_eq!(head(Api::Embeddings, &json!({"model": "m", "input": "x"})).output_tokens, 0);
     }
 
     #[test]
@@ -185,15 +185,15 @@ mod tests {
         let turn = |more: serde_json::Value| {
             let mut messages = vec![json!({"role": "system", "content": "s"}), json!({"role": "user", "content": "u"})];
             messages.extend(more.as_array().cloned().unwrap_or_default());
-            head(Api::Chat, json!({"model": "m", "messages": messages})).conversation
+            head(Api::Chat, &json!({"model": "m", "messages": messages})).conversation
         };
         let first = turn(json!([]));
         assert_eq!(turn(json!([{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}])), first);
         let other = json!({"model": "m", "messages": [{"role": "user", "content": "else"}]});
-        assert_ne!(head(Api::Chat, other).conversation, first);
+        assert_ne!(head(Api::Chat, &other).conversation, first);
         let keyed = |key: &str, text: &str| {
             let body = json!({"model": "m", "prompt_cache_key": key, "messages": [{"role": "user", "content": text}]});
-            head(Api::Chat, body).conversation
+            head(Api::Chat, &body).conversation
         };
         assert_eq!(keyed("k", "a"), keyed("k", "b"));
         assert_ne!(keyed("k", "a"), keyed("l", "a"));

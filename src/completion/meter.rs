@@ -56,9 +56,7 @@ impl Meter {
             Some(usage) if whole || usage.output >= self.relayed => (usage, Source::Upstream),
             Some(usage) => (Usage { output: self.relayed, ..usage }, Source::Estimated),
             None if self.relayed == 0 && !whole => (Usage::default(), Source::Unavailable),
-            None => {
-                (Usage { input: self.input_guess, output: self.relayed, ..Usage::default() }, Source::Estimated)
-            }
+            None => (Usage { input: self.input_guess, output: self.relayed, ..Usage::default() }, Source::Estimated),
         }
     }
 }

@@ -63,13 +63,7 @@ pub struct Outgoing {
 ///
 /// # Errors
 /// `InvalidRequest` when it can't be said in the account's words.
-pub fn outgoing(
-    api: Api,
-    head: &Head,
-    body: &Bytes,
-    passed: &Passed,
-    account: &Account,
-) -> Result<Outgoing, Error> {
+pub fn outgoing(api: Api, head: &Head, body: &Bytes, passed: &Passed, account: &Account) -> Result<Outgoing, Error> {
     let native = account.kind == Kind::Dashscope && account.mode == Mode::Native;
     if native && api == Api::Chat {
         let translated = request::translate(body)?;
@@ -181,10 +175,7 @@ mod tests {
         assert!(asked.hides_usage);
         let body = r#"{"model":"m","stream":true,"stream_options":{"a":1,"include_usage":false}}"#;
         let asked = sent(Api::Chat, body, &passed, &account);
-        assert_eq!(
-            &asked.body[..],
-            br#"{"model":"m","stream":true,"stream_options":{"a":1,"include_usage":true}}"#
-        );
+        assert_eq!(&asked.body[..], br#"{"model":"m","stream":true,"stream_options":{"a":1,"include_usage":true}}"#);
         let body = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
         let same = sent(Api::Chat, body, &passed, &account);
         assert!(!same.hides_usage && same.body == body);

@@ -43,8 +43,6 @@ pub struct Relay {
     meter: Meter,
     translator: Option<Translator>,
     hides_usage: bool,
-    /// Some event came.
-    begun: bool,
     /// It said that it is whole.
     finished: bool,
     /// It said an error; what follows is not heard.
@@ -61,7 +59,6 @@ impl Relay {
             meter: Meter::new(api.dialect(), input_guess),
             translator: None,
             hides_usage,
-            begun: false,
             finished: false,
             over: false,
         }
@@ -103,9 +100,11 @@ impl Relay {
         }
         if let Some(translator) = &mut self.translator {
             let mut out = Vec::new();
-            let ending = translator.end(&mut out);
-            steps.push(Step::Last(out.into()));
-            return ending != Ending::Broken;
+            let whole = translator.end(&mut out) != Ending::Broken;
+            if whole {
+                steps.push(Step::Last(out.into()));
+            }
+            return whole;
         }
         self.finished
     }
@@ -124,7 +123,6 @@ impl Relay {
             }
             return;
         }
-        self.begun = true;
         if self.is_failure(read.name, &read.data) {
             self.over = true;
             if let Verdict::Account(outcome) = failure::judge_event(&read.data) {
@@ -205,8 +203,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CHUNK: &str =
-        "data: {\"choices\":[{\"delta\":{\"content\":\"an \\\"error\\\"\"},\"finish_reason\":null}],\"usage\":null}\n\n";
+    const CHUNK: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"an \\\"error\\\"\"},\"finish_reason\":null}],\"usage\":null}\n\n";
     const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n";
     const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7}}\n\n";
     const DONE: &str = "data: [DONE]\n\n";
@@ -251,7 +248,8 @@ mod tests {
     fn a_stream_that_breaks_off_is_not_whole() {
         assert!(!run(&mut Relay::new(Api::Chat, 1, true), CHUNK, 50).1);
         assert!(!run(&mut Relay::new(Api::Messages, 1, false), "event: ping\ndata: {}\n\n", 50).1);
-        let frame = |reason: &str| format!("data:{{\"output\":{{\"choices\":[{{\"finish_reason\":\"{reason}\"}}]}}}}\n\n");
+        let frame =
+            |reason: &str| format!("data:{{\"output\":{{\"choices\":[{{\"finish_reason\":\"{reason}\"}}]}}}}\n\n");
         assert!(!run(&mut Relay::new(Api::Native, 1, false), &frame("null"), 50).1);
         assert!(run(&mut Relay::new(Api::Native, 1, false), &frame("stop"), 50).1);
     }

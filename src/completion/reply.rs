@@ -26,6 +26,8 @@ pub struct Reply {
     pub content_type: String,
     /// The provider's words about the call, by lower-case name.
     pub headers: Vec<(&'static str, String)>,
+    /// The id of the account that answered.
+    pub account: String,
     /// How the license's limits stand.
     pub readings: Readings,
     /// The body.

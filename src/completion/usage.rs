@@ -75,10 +75,10 @@ struct Details {
 impl Reported {
     fn usage(&self, dialect: Dialect) -> Usage {
         let count = |number: Option<f64>| number.map_or(0, |number| number.max(0.0).ceil() as u64);
-        let (input, output) =
-            (self.prompt_tokens.or(self.input_tokens), self.completion_tokens.or(self.output_tokens));
+        let (input, output) = (self.prompt_tokens.or(self.input_tokens), self.completion_tokens.or(self.output_tokens));
         let total = self.total_tokens.filter(|_| input.is_none() && output.is_none());
-        let details = |details: &Option<Details>, member: fn(&Details) -> Option<f64>| details.as_ref().and_then(member);
+        let details =
+            |details: &Option<Details>, member: fn(&Details) -> Option<f64>| details.as_ref().and_then(member);
         let cached = |details: &Details| details.cached_tokens;
         let reasoning = |details: &Details| details.reasoning_tokens;
         let usage = Usage {
@@ -86,8 +86,7 @@ impl Reported {
             cached: count(details(&self.prompt_tokens_details, cached).or(details(&self.input_tokens_details, cached))),
             output: count(output),
             reasoning: count(
-                details(&self.completion_tokens_details, reasoning)
-                    .or(details(&self.output_tokens_details, reasoning)),
+                details(&self.completion_tokens_details, reasoning).or(details(&self.output_tokens_details, reasoning)),
             ),
         };
         if dialect != Dialect::Anthropic {
@@ -142,7 +141,8 @@ mod tests {
         assert_eq!(read(Dialect::Openai, responses), usage(5, 2, 7, 3));
         let embeddings = br#"{"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
         assert_eq!(read(Dialect::Openai, embeddings), usage(4, 0, 0, 0));
-        let native = br#"{"output":{},"usage":{"total_tokens":25,"input_tokens":24,"output_tokens":1,"image_tokens":3}}"#;
+        let native =
+            br#"{"output":{},"usage":{"total_tokens":25,"input_tokens":24,"output_tokens":1,"image_tokens":3}}"#;
         assert_eq!(read(Dialect::Dashscope, native), usage(24, 0, 1, 0));
         assert_eq!(read(Dialect::Dashscope, br#"{"usage":{"total_tokens":25}}"#), usage(25, 0, 0, 0));
         let anthropic = br#"{"type":"message_start","message":{"usage":{"input_tokens":3,"cache_creation_input_tokens":10,"cache_read_input_tokens":20,"output_tokens":1}}}"#;
@@ -153,6 +153,9 @@ mod tests {
     fn no_usage_is_none() {
         assert_eq!(read(Dialect::Openai, br#"{"usage":null}"#), None);
         assert_eq!(read(Dialect::Openai, b"[DONE]"), None);
-        assert_eq!(read(Dialect::Openai, br#"{"usage":{"prompt_tokens":-1,"completion_tokens":2.5}}"#), usage(0, 0, 3, 0));
+        assert_eq!(
+            read(Dialect::Openai, br#"{"usage":{"prompt_tokens":-1,"completion_tokens":2.5}}"#),
+            usage(0, 0, 3, 0)
+        );
     }
 }

@@ -90,6 +90,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("upstream.dial_timeout_ms", &[], MILLISECONDS),
     setting("upstream.dials_per_second", &["UPSTREAM_DIALS_PER_SECOND"], Kind::Whole(1, 1_000_000)),
     setting("upstream.dial_burst", &["UPSTREAM_DIAL_BURST"], Kind::Whole(1, 1_000_000)),
+    setting("upstream.http2", &["UPSTREAM_HTTP2"], Kind::Flag),
     setting("upstream.allow_byok", &["ALLOW_BYOK"], Kind::Flag),
     setting("realtime.session_idle_seconds", &["SESSION_IDLE_SECONDS"], SECONDS),
     setting("realtime.ping_seconds", &[], SECONDS),

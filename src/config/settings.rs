@@ -99,6 +99,8 @@ pub struct Upstream {
     pub dials_per_second: u32,
     /// WebSockets to the provider that may be opened at once.
     pub dial_burst: u32,
+    /// HTTP calls are made by HTTP/2 where the provider offers it.
+    pub http2: bool,
     /// Callers may bring their own provider key.
     pub allow_byok: bool,
 }

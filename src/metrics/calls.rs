@@ -33,8 +33,7 @@ impl CallMetrics {
     /// # Errors
     /// Two figures with one name: a defect, found at start.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters =
-            |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let counters = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let seconds = |name: &str, help: &str| {
             HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), &["route"])
         };

@@ -45,8 +45,7 @@ pub fn write(
         let license_ids: Vec<String> = batch.lines.iter().map(|line| line.license_id.clone()).collect();
         let balances = Balances::load(connection, license_ids.clone())?;
         let holds = call_holds::of_instance(connection, &instance.id, &license_ids)?;
-        let holds: HashMap<String, Hold> =
-            holds.into_iter().map(|hold| (hold.license_id.clone(), hold)).collect();
+        let holds: HashMap<String, Hold> = holds.into_iter().map(|hold| (hold.license_id.clone(), hold)).collect();
         let mut standings = Vec::with_capacity(batch.lines.len());
         let (mut tokens, mut requests) = (Sums::new(), Sums::new());
         for line in &batch.lines {

@@ -261,7 +261,8 @@ impl Share {
         self.settled = true;
         let mut shared = self.calls.shared();
         if let Some(journal) = &mut shared.journal
-            && let Err(error) = serde_json::to_string(&row).map_err(Error::internal).and_then(|line| journal.append(&line))
+            && let Err(error) =
+                serde_json::to_string(&row).map_err(Error::internal).and_then(|line| journal.append(&line))
         {
             log::error!("a call is not in the journal: {}", error.cause().unwrap_or_default());
         }
@@ -290,8 +291,7 @@ impl Drop for Share {
 pub fn book_orphans(store: &Store, folder: &Path) -> Result<usize, Error> {
     let mut found = 0;
     for orphan in Orphan::find(folder)? {
-        let rows: Vec<CallRow> =
-            orphan.lines()?.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let rows: Vec<CallRow> = orphan.lines()?.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         for some in rows.chunks(AT_ONCE) {
             store.run_blocking(|connection| call_ledger::book_late(connection, some))?;
         }

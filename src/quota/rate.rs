@@ -110,6 +110,23 @@ impl Rates {
         Ok(Pass { rates: self.clone(), license_id: Some(license_id.to_owned()), limits: limits.clone(), tokens })
     }
 
+    /// How a license's limits stand.
+    #[must_use]
+    pub fn read(&self, license_id: &str, limits: &Limits, now: Instant) -> Readings {
+        let pace = self.paces().get(license_id).map(|pace| (pace.requests, pace.tokens));
+        let read = |bucket: Option<Bucket>, limit: Option<u64>| {
+            let limit = limit?;
+            let mut bucket = bucket.unwrap_or(Bucket::full(limit, now));
+            bucket.fill(limit, now);
+            let remaining = bucket.level.max(0.0).floor() as u64;
+            Some(Reading { limit, remaining, reset: bucket.wait(limit, limit as f64) })
+        };
+        Readings {
+            requests: read(pace.map(|pace| pace.0), limits.rpm_limit),
+            tokens: read(pace.map(|pace| pace.1), limits.tpm_limit),
+        }
+    }
+
     fn paces(&self) -> MutexGuard<'_, HashMap<String, Pace>> {
         self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,20 +160,7 @@ impl Pass {
     /// How the limits stand now.
     #[must_use]
     pub fn readings(&self, now: Instant) -> Readings {
-        let Some(license_id) = &self.license_id else { return Readings::default() };
-        let paces = self.rates.paces();
-        let Some(pace) = paces.get(license_id) else { return Readings::default() };
-        let read = |bucket: Bucket, limit: Option<u64>| {
-            let limit = limit?;
-            let mut bucket = bucket;
-            bucket.fill(limit, now);
-            let remaining = bucket.level.max(0.0).floor() as u64;
-            Some(Reading { limit, remaining, reset: bucket.wait(limit, limit as f64) })
-        };
-        Readings {
-            requests: read(pace.requests, self.limits.rpm_limit),
-            tokens: read(pace.tokens, self.limits.tpm_limit),
-        }
+        self.license_id.as_ref().map_or_else(Readings::default, |id| self.rates.read(id, &self.limits, now))
     }
 }
 

@@ -131,6 +131,12 @@ impl Pool {
         Ok(Pick { account: chosen.account.clone(), pool: self.clone(), call, health_number: chosen.health_number })
     }
 
+    /// Every account.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.seats().iter().map(|seat| seat.account.clone()).collect()
+    }
+
     /// How each account is doing.
     #[must_use]
     pub fn states(&self, now: Instant) -> Vec<AccountState> {

@@ -1,0 +1,126 @@
+//! Sees a stream to its end: at the caller's pace while it is there, and without it when it has left.
+
+use std::time::{Duration, Instant};
+
+use awc::error::PayloadError;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::LocalBoxStream;
+use tokio::sync::mpsc;
+
+use super::api::Dialect;
+use super::bill::Bill;
+use super::call::{Cut, Served};
+use super::failure;
+use super::relay::{Relay, Step};
+use super::reply::{self, Piece};
+use crate::error::Error;
+
+/// A caller that takes nothing for so long has left, whatever its connection says.
+const STALLED: Duration = Duration::from_secs(120);
+
+/// One stream on its way.
+pub struct Pump {
+    /// In whose form errors are told.
+    pub dialect: Dialect,
+    /// For errors.
+    pub request_id: String,
+    /// What makes of the provider's bytes what the caller gets.
+    pub relay: Relay,
+    /// The provider's bytes.
+    pub body: LocalBoxStream<'static, Result<Bytes, PayloadError>>,
+    /// What it costs.
+    pub bill: Bill,
+    /// Who serves it; counts as one of its calls until the end.
+    pub served: Served,
+    /// Where it goes; none once the caller has left.
+    pub caller: Option<mpsc::Sender<Piece>>,
+    /// Cuts a caller off that takes nothing.
+    pub cut: Option<Cut>,
+    /// REQUEST_TIMEOUT.
+    pub timeout: Duration,
+}
+
+impl Pump {
+    /// Runs until the provider has said everything, and what it cost is booked.
+    pub async fn run(mut self, first: Vec<Step>) {
+        let mut broken = self.pass(first).await;
+        let mut left_at = None;
+        while broken.is_none() {
+            let patience = self.patience(&mut left_at);
+            let mut steps = Vec::new();
+            match tokio::time::timeout(patience, self.body.next()).await {
+                Ok(Some(Ok(piece))) => {
+                    let pushed = self.relay.push(piece, &mut steps);
+                    broken = self.pass(steps).await.or(pushed.err());
+                }
+                Ok(Some(Err(error))) => broken = Some(Error::upstream(format!("the stream broke off: {error}"))),
+                Ok(None) => {
+                    if !self.relay.end(&mut steps) {
+                        broken = Some(Error::upstream("the stream broke off"));
+                    }
+                    self.settle(broken.is_none());
+                    let failed = self.pass(steps).await;
+                    broken = broken.or(failed);
+                    break;
+                }
+                Err(_) => broken = Some(Error::UpstreamTimeout),
+            }
+        }
+        self.settle(broken.is_none());
+        if let Some(error) = broken {
+            let cause = error.cause().unwrap_or_default();
+            log::warn!(request_id = self.request_id.as_str(); "a stream broke off: {cause}");
+            self.served.broke_off();
+            let event = reply::error_event(self.dialect, &error, &self.request_id);
+            self.send(Piece::Bytes(event)).await;
+        }
+        self.send(Piece::End).await;
+    }
+
+    /// How long the provider may be silent: REQUEST_TIMEOUT, in all once the caller has left.
+    fn patience(&self, left_at: &mut Option<Instant>) -> Duration {
+        if self.caller.as_ref().is_some_and(|caller| !caller.is_closed()) {
+            return self.timeout;
+        }
+        let left_at = *left_at.get_or_insert_with(Instant::now);
+        self.timeout.saturating_sub(left_at.elapsed())
+    }
+
+    /// Does what is to be done; the error that ends the stream, if one does.
+    async fn pass(&mut self, steps: Vec<Step>) -> Option<Error> {
+        for step in steps {
+            match step {
+                Step::Forward(bytes) => self.send(Piece::Bytes(bytes)).await,
+                Step::Last(bytes) => {
+                    self.settle(true);
+                    self.send(Piece::Bytes(bytes)).await;
+                }
+                Step::Fail(outcome, code) => {
+                    return Some(failure::error(outcome, &format!("the provider said {code} in its stream")));
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives the caller a piece, when it takes one.
+    async fn send(&mut self, piece: Piece) {
+        let Some(caller) = &self.caller else { return };
+        match tokio::time::timeout(STALLED, caller.send(piece)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => self.caller = None,
+            Err(_) => {
+                self.caller = None;
+                if let Some(cut) = self.cut.take() {
+                    cut();
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, whole: bool) {
+        let cost = self.relay.cost(whole);
+        self.bill.settle(self.served.account_id(), cost);
+    }
+}
