@@ -322,6 +322,12 @@ impl Running {
         self.gateway.quota.open_accounts()
     }
 
+    /// Calls that run, or are answered and not booked.
+    #[must_use]
+    pub fn open_calls(&self) -> usize {
+        self.gateway.quota.open_calls()
+    }
+
     /// Sessions and calls whose usage is not settled yet.
     fn unfinished(&self) -> usize {
         self.gateway.quota.open_accounts() + self.gateway.quota.open_calls()

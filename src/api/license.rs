@@ -32,6 +32,7 @@ struct View {
 pub async fn show(caller: Caller, gateway: Data<Gateway>) -> Result<HttpResponse, Refusal> {
     let Caller { license, key } = caller;
     let (id, now) = (license.id.clone(), clock::now());
+    gateway.quota.calls_booked().await;
     let budgets = gateway.store.run(move |connection| budgets::of_license(connection, &id)).await?;
     let key_end = key.as_ref().and_then(|key| key.expires_at);
     let view = View {

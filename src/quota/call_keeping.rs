@@ -16,6 +16,8 @@ use crate::error::Error;
 
 /// Calls that nobody waits for are booked this often.
 pub const BOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long somebody who reads what was used waits for what is not booked yet.
+const READERS_PATIENCE: Duration = Duration::from_secs(3);
 /// After a failed transaction.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -45,7 +47,7 @@ impl Quota {
     pub async fn calls_booked(&self) {
         let booked = self.calls.booked();
         self.tell_of_calls();
-        let _in_time = tokio::time::timeout(OPENING_PATIENCE, booked).await;
+        let _in_time = tokio::time::timeout(READERS_PATIENCE, booked).await;
     }
 
     /// Calls that run, or are answered and not booked.

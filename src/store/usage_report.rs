@@ -55,6 +55,15 @@ pub struct Sum {
     /// Sessions that began.
     #[diesel(sql_type = BigInt)]
     pub sessions: i64,
+    /// Of the input tokens, cached.
+    #[diesel(sql_type = BigInt)]
+    pub cached_tokens: i64,
+    /// Of the output tokens, reasoning.
+    #[diesel(sql_type = BigInt)]
+    pub reasoning_tokens: i64,
+    /// HTTP calls.
+    #[diesel(sql_type = BigInt)]
+    pub requests: i64,
 }
 
 /// The sums of recorded usage, of live usage that is not recorded yet (as of `now_us`), and of sessions begun.
@@ -73,7 +82,9 @@ pub fn sums(connection: &mut AnyConnection, question: &Question, now_us: i64) ->
 
 fn recorded(connection: &mut AnyConnection, question: &Question) -> Result<Vec<Sum>, Error> {
     const COUNTS: &str = "CAST(SUM(samples) AS BIGINT) AS samples, CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, \
-         CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(0 AS BIGINT) AS sessions";
+         CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(0 AS BIGINT) AS sessions, \
+         CAST(SUM(cached_tokens) AS BIGINT) AS cached_tokens, \
+         CAST(SUM(reasoning_tokens) AS BIGINT) AS reasoning_tokens, CAST(SUM(requests) AS BIGINT) AS requests";
     let statement = format!(
         "SELECT {}, {COUNTS} FROM usage_events WHERE occurred_at_us >= $1 AND occurred_at_us < $2 GROUP BY 1, 2, 3, 4",
         groups(question, &format!("occurred_at_us / {SLICE_US}"))
@@ -85,7 +96,8 @@ fn unrecorded(connection: &mut AnyConnection, question: &Question, now_us: i64) 
     const COUNTS: &str = "CAST(SUM(booked_samples - recorded_samples) AS BIGINT) AS samples, \
          CAST(SUM(booked_input_tokens - recorded_input_tokens) AS BIGINT) AS input_tokens, \
          CAST(SUM(booked_output_tokens - recorded_output_tokens) AS BIGINT) AS output_tokens, \
-         CAST(0 AS BIGINT) AS sessions";
+         CAST(0 AS BIGINT) AS sessions, CAST(0 AS BIGINT) AS cached_tokens, \
+         CAST(0 AS BIGINT) AS reasoning_tokens, CAST(0 AS BIGINT) AS requests";
     let slice = now_us.div_euclid(SLICE_US).to_string();
     let statement = format!(
         "SELECT {}, {COUNTS} FROM sessions WHERE status = 'live' GROUP BY 1, 2, 3, 4",
@@ -96,7 +108,8 @@ fn unrecorded(connection: &mut AnyConnection, question: &Question, now_us: i64) 
 
 fn begun(connection: &mut AnyConnection, question: &Question) -> Result<Vec<Sum>, Error> {
     const COUNTS: &str = "CAST(0 AS BIGINT) AS samples, CAST(0 AS BIGINT) AS input_tokens, \
-         CAST(0 AS BIGINT) AS output_tokens, COUNT(*) AS sessions";
+         CAST(0 AS BIGINT) AS output_tokens, COUNT(*) AS sessions, CAST(0 AS BIGINT) AS cached_tokens, \
+         CAST(0 AS BIGINT) AS reasoning_tokens, CAST(0 AS BIGINT) AS requests";
     let statement = format!(
         "SELECT {}, {COUNTS} FROM sessions WHERE started_at_us >= $1 AND started_at_us < $2 GROUP BY 1, 2, 3, 4",
         groups(question, &format!("started_at_us / {SLICE_US}"))
@@ -149,6 +162,18 @@ pub struct Event {
     pub output_tokens: i64,
     /// When it was written.
     pub occurred_at_us: i64,
+    /// HTTP calls: 1 or 0.
+    pub requests: i64,
+    /// Of the input tokens, cached.
+    pub cached_tokens: i64,
+    /// Of the output tokens, reasoning.
+    pub reasoning_tokens: i64,
+    /// `upstream`, `estimated` or `unavailable`.
+    pub usage_source: String,
+    /// `realtime`, or which kind of call.
+    pub route: String,
+    /// The upstream account of a call.
+    pub account: Option<String>,
 }
 
 /// One page of the ledger, one row more than the page holds when there are more. A session has one row at a time.

@@ -11,6 +11,8 @@ mod absence;
 mod admin;
 mod book;
 mod budget;
+mod calls;
+mod calls_crowd;
 mod chaos;
 mod continuity;
 mod continuity_model;

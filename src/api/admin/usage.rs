@@ -65,6 +65,9 @@ struct Counts {
     input_tokens: i64,
     output_tokens: i64,
     sessions: i64,
+    cached_tokens: i64,
+    reasoning_tokens: i64,
+    requests: i64,
 }
 
 #[derive(Serialize)]
@@ -85,6 +88,7 @@ pub async fn report(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -
     let now = clock::now();
     let Asked { question, zone } = ask(&paging::read(request.query_string())?, now)?;
     let asked = question.clone();
+    gateway.quota.calls_booked().await;
     let sums =
         gateway.store.run(move |connection| usage_report::sums(connection, &question, now.as_microsecond())).await?;
     let report = fold(&asked, &zone, &sums);
@@ -146,8 +150,8 @@ fn moment(param: &str, text: &str, zone: &TimeZone, days_later: i64) -> Result<T
 
 /// Brings slices to days and the rows of one group together.
 fn fold(question: &Question, zone: &TimeZone, sums: &[Sum]) -> Report {
-    let mut groups: BTreeMap<(String, &str, &str, &str), [i64; 4]> = BTreeMap::new();
-    let mut totals = [0; 4];
+    let mut groups: BTreeMap<(String, &str, &str, &str), [i64; 7]> = BTreeMap::new();
+    let mut totals = [0; 7];
     for sum in sums {
         let day = if question.by_time {
             clock::at(sum.slice.saturating_mul(SLICE_US)).to_zoned(zone.clone()).date().to_string()
@@ -155,7 +159,15 @@ fn fold(question: &Question, zone: &TimeZone, sums: &[Sum]) -> Report {
             String::new()
         };
         let group = groups.entry((day, &sum.model, &sum.license_id, &sum.key_id)).or_default();
-        let counts = [sum.samples, sum.input_tokens, sum.output_tokens, sum.sessions];
+        let counts = [
+            sum.samples,
+            sum.input_tokens,
+            sum.output_tokens,
+            sum.sessions,
+            sum.cached_tokens,
+            sum.reasoning_tokens,
+            sum.requests,
+        ];
         for ((place, total), count) in group.iter_mut().zip(&mut totals).zip(counts) {
             *place += count;
             *total += count;
@@ -179,8 +191,11 @@ fn fold(question: &Question, zone: &TimeZone, sums: &[Sum]) -> Report {
     }
 }
 
-fn counts([samples, input_tokens, output_tokens, sessions]: [i64; 4]) -> Counts {
-    Counts { audio_seconds: shown::seconds(samples), input_tokens, output_tokens, sessions }
+fn counts(
+    [samples, input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests]: [i64; 7],
+) -> Counts {
+    let audio_seconds = shown::seconds(samples);
+    Counts { audio_seconds, input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests }
 }
 
 fn csv(question: &Question, rows: &[Row]) -> String {
@@ -192,13 +207,16 @@ fn csv(question: &Question, rows: &[Row]) -> String {
     ];
     let mut head: Vec<&str> = groups.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| *name).collect();
     head.extend(["audio_seconds", "input_tokens", "output_tokens", "sessions"]);
+    head.extend(["cached_tokens", "reasoning_tokens", "requests"]);
     let mut lines = vec![head.join(",")];
     for row in rows {
         let groups = [&row.day, &row.model, &row.license_id, &row.key_id];
         let mut cells: Vec<String> = groups.into_iter().flatten().map(|cell| quoted(cell)).collect();
         let counts = &row.counts;
         cells.push(counts.audio_seconds.to_string());
-        cells.extend([counts.input_tokens, counts.output_tokens, counts.sessions].map(|count| count.to_string()));
+        let Counts { input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests, .. } = *counts;
+        let numbers = [input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests];
+        cells.extend(numbers.map(|count| count.to_string()));
         lines.push(cells.join(","));
     }
     lines.push(String::new());

@@ -23,6 +23,12 @@ struct View {
     audio_seconds: f64,
     input_tokens: i64,
     output_tokens: i64,
+    cached_tokens: i64,
+    reasoning_tokens: i64,
+    requests: i64,
+    usage_source: String,
+    route: String,
+    account: Option<String>,
     occurred_at: Timestamp,
 }
 
@@ -34,6 +40,7 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
     let query = ListQuery::read(request.query_string())?;
     let page = query.page()?;
     let license_id = query.license_id.or(query.q);
+    gateway.quota.calls_booked().await;
     let answer = gateway.store.run(move |connection| {
         let found = usage_report::events(connection, license_id.as_deref(), &page)?;
         let place = |event: &Event| (event.occurred_at_us, event.session_id.clone());
@@ -45,6 +52,12 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
             audio_seconds: shown::seconds(event.samples),
             input_tokens: event.input_tokens,
             output_tokens: event.output_tokens,
+            cached_tokens: event.cached_tokens,
+            reasoning_tokens: event.reasoning_tokens,
+            requests: event.requests,
+            usage_source: event.usage_source,
+            route: event.route,
+            account: event.account,
             occurred_at: clock::at(event.occurred_at_us),
         });
         Ok(answer)

@@ -101,6 +101,7 @@ impl TestApp {
         config.secrets.admin_key = Some(Secret::new(ADMIN_KEY));
         config.upstream.dashscope_api_key = Some(Secret::new(PROVIDER_KEY));
         config.upstream.dashscope_websocket_base_url = simulator.websocket_base();
+        config.upstream.dashscope_http_base_url = simulator.http_base();
         adjust(&mut config);
         app::start(config).await.unwrap()
     }
@@ -117,6 +118,13 @@ impl TestApp {
     pub(crate) async fn settled(&self) {
         while self.running.open_accounts() > 0 {
             actix_web::rt::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until every call has ended and is booked.
+    pub(crate) async fn calls_ended(&self) {
+        while self.running.open_calls() > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
@@ -144,6 +152,11 @@ impl TestApp {
     /// The next connection at the simulator misbehaves so.
     pub(crate) fn next_faults(&self, faults: Faults) {
         self.simulator.next_faults(faults);
+    }
+
+    /// The provider's stand-in.
+    pub(crate) fn simulator(&self) -> &Simulator {
+        &self.simulator
     }
 
     /// Whoever holds the admin key.

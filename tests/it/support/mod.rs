@@ -1,5 +1,6 @@
 //! What the tests share: a whole gateway with its stores, and the people who use it.
 pub(crate) mod app;
+pub(crate) mod caller;
 pub(crate) mod customer;
 pub(crate) mod fake_gateway;
 pub(crate) mod ledger;

@@ -1,0 +1,64 @@
+//! A developer's program: calls models over HTTP with a license.
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::operator::{Answer, Operator};
+
+/// Someone who calls models.
+pub(crate) struct Caller {
+    url: String,
+    token: String,
+}
+
+impl Caller {
+    /// With this license or key.
+    pub(crate) fn new(url: String, token: &str) -> Self {
+        Self { url, token: token.to_owned() }
+    }
+
+    /// A question to a chat model.
+    pub(crate) fn question(text: &str) -> Value {
+        json!({"model": "qwen-plus", "messages": [{"role": "user", "content": text}]})
+    }
+
+    /// The same, to be answered as a stream.
+    pub(crate) fn streamed(text: &str) -> Value {
+        let mut question = Self::question(text);
+        question["stream"] = Value::from(true);
+        question
+    }
+
+    /// `POST`, read whole.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        Operator::with_bearer(self.url.clone(), &self.token).post(path, body).await
+    }
+
+    /// Anything, read whole.
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        Operator::with_bearer(self.url.clone(), &self.token).send(method, path, headers, body).await
+    }
+
+    /// `GET`.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Operator::with_bearer(self.url.clone(), &self.token).get(path).await
+    }
+
+    /// Asks for a stream and leaves after so many pieces of it; returns status and what came.
+    pub(crate) async fn leave_after(&self, path: &str, body: &Value, pieces: usize) -> (u16, Bytes) {
+        // A connection of its own, so that leaving closes it.
+        let client = awc::Client::builder().timeout(std::time::Duration::from_secs(60)).finish();
+        let request = client.post(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let mut answer = request.send_json(body).await.unwrap();
+        let mut came = Vec::new();
+        for _ in 0..pieces {
+            match answer.next().await {
+                Some(Ok(piece)) => came.extend_from_slice(&piece),
+                Some(Err(_)) | None => break,
+            }
+        }
+        (answer.status().as_u16(), came.into())
+    }
+}
