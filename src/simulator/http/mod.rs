@@ -17,6 +17,8 @@ pub mod native;
 pub mod native_words;
 pub mod prompt;
 pub mod refusal;
+pub mod responses;
+pub mod responses_words;
 pub mod routes;
 pub mod sse;
 pub mod tasks;

@@ -208,6 +208,7 @@ impl Refusal {
             Api::Compatible | Api::Responses => {
                 let mut body = json!({"error": self.compatible(), "request_id": id});
                 if self.from_model()
+                    && api == Api::Compatible
                     && let Some(body) = body.as_object_mut()
                 {
                     body.insert("id".to_owned(), format!("chatcmpl-{id}").into());

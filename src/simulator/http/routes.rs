@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::desk::Desk;
 use super::faults::HttpFaults;
-use super::{chat, embeddings, messages, models, native, tasks};
+use super::{chat, embeddings, messages, models, native, responses, tasks};
 
 /// The largest body that is read.
 const LARGEST: usize = 64 << 20;
@@ -21,6 +21,7 @@ pub fn routes(config: &mut ServiceConfig) {
     for base in ["/compatible-mode/v1", "/v1"] {
         config
             .route(&format!("{base}/chat/completions"), web::post().to(chat::completions))
+            .route(&format!("{base}/responses"), web::post().to(responses::responses))
             .route(&format!("{base}/embeddings"), web::post().to(embeddings::compatible))
             .route(&format!("{base}/models"), web::get().to(models::list))
             .route(&format!("{base}/models/{{id}}"), web::get().to(models::one));
