@@ -24,6 +24,7 @@ use super::http;
 use super::http::calls::{CallRecord, CallTotals};
 use super::http::desk::Desk;
 use super::http::faults::HttpFaults;
+use super::http::tasks::Tasks;
 use super::ledger::{Ledger, Page, SessionRecord, locked};
 use super::protocol::Protocol;
 use super::tuning::Tuning;
@@ -78,7 +79,8 @@ impl Simulator {
         let desk = Arc::new(Desk::new(options.api_key.clone(), options.http_faults.clone()));
         let shared = Arc::new(Shared { options, ledger: Ledger::default(), queue: Mutex::default() });
         let (data, desks) = (web::Data::from(shared.clone()), web::Data::from(desk.clone()));
-        let app = move || App::new().app_data(data.clone()).app_data(desks.clone());
+        let tasks = web::Data::<Tasks>::default();
+        let app = move || App::new().app_data(data.clone()).app_data(desks.clone()).app_data(tasks.clone());
         let server = HttpServer::new(move || app().configure(routes).configure(http::routes::routes))
             .on_connect(tie)
             .workers(1)

@@ -50,6 +50,8 @@ pub struct Body {
     sent: u64,
     cut_at: Option<u64>,
     error_at: Option<u64>,
+    /// Whether its end is an error.
+    fails: bool,
     phase: Phase,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -77,10 +79,18 @@ impl Body {
         Self { cut_at: Some(cut.min(1)), ..Self::new(Box::new([half, frame].into_iter()), size, way) }
     }
 
+    /// An error event alone.
+    #[must_use]
+    pub fn error(refusal: &Refusal, way: Way) -> Self {
+        let event = refusal.event(way.api, &way.id, 1);
+        let frame = Frame { bytes: event.into(), usage: Usage::default(), told: false };
+        Self { fails: true, ..Self::new(Box::new(std::iter::once(frame)), BodySize::Stream, way) }
+    }
+
     fn new(frames: Frames, size: BodySize, way: Way) -> Self {
         let timer = way.faults.first_byte_delay_ms.map(|ms| Box::pin(sleep(Duration::from_millis(ms))));
         let frames = frames.peekable();
-        Self { frames, size, way, sent: 0, cut_at: None, error_at: None, phase: Phase::Open, timer }
+        Self { frames, size, way, sent: 0, cut_at: None, error_at: None, fails: false, phase: Phase::Open, timer }
     }
 
     /// Hands over the next event and writes it down.
@@ -93,14 +103,16 @@ impl Body {
         self.way.page.sent(&frame.usage, frame.told);
         if self.frames.peek().is_none() {
             self.phase = Phase::Over;
-            self.way.page.finish();
+            if !self.fails {
+                self.way.page.finish();
+            }
         }
         self.timer = self.way.faults.chunk_delay_ms.map(|ms| Box::pin(sleep(Duration::from_millis(ms))));
         Some(frame.bytes)
     }
 
     /// The event that ends a stream before its time.
-    fn error(&mut self) -> Bytes {
+    fn breaking(&mut self) -> Bytes {
         self.phase = Phase::Over;
         self.way.page.sent(&Usage::default(), false);
         Refusal::midway(&self.way.faults).event(self.way.api, &self.way.id, self.sent + 1).into()
@@ -135,7 +147,7 @@ impl MessageBody for Body {
             return Poll::Pending;
         }
         if this.error_at == Some(this.sent) {
-            return Poll::Ready(Some(Ok(this.error())));
+            return Poll::Ready(Some(Ok(this.breaking())));
         }
         Poll::Ready(this.next().map(Ok))
     }

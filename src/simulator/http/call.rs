@@ -36,6 +36,8 @@ pub enum Reply {
     Whole(Value, Usage),
     /// Event by event.
     Stream(Frames),
+    /// An error event alone.
+    Error(Refusal),
 }
 
 /// Answers a call: `answer` reads it and makes the reply.
@@ -58,18 +60,23 @@ where
         // Nobody reads it: it ends the connection on this side.
         return HttpResponse::InternalServerError().force_close().finish();
     }
-    match call.refused(desk.api_key.as_deref()).map_or_else(|| answer(&call), Err) {
+    if let Some(refusal) = call.refused(desk.api_key.as_deref()) {
+        return call.refuse(&refusal);
+    }
+    match answer(&call) {
         Ok(reply) => call.reply(reply),
+        // As recorded: what is wrong with the request itself is an event, where events were asked for.
+        Err(refusal) if api == Api::Native && refusal.from_model() && call.page.record().stream => {
+            call.reply(Reply::Error(refusal))
+        }
         Err(refusal) => call.refuse(&refusal),
     }
 }
 
 impl Call {
-    /// Notes what the request asks for.
-    pub fn asks(&self, model: &str, stream: bool) {
-        let mut record = self.page.record();
-        model.clone_into(&mut record.model);
-        record.stream = stream;
+    /// Notes whether events are asked for otherwise than by the body's `stream`.
+    pub fn streams(&self, stream: bool) {
+        self.page.record().stream = stream;
     }
 
     /// When it came, in seconds since 1970.
@@ -86,7 +93,10 @@ impl Call {
         let asked = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
         let asked = asked.ok_or_else(|| Refusal::invalid("The request body is not a valid JSON object."))?;
         let model = asked.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
-        self.asks(&model, asked.get("stream").and_then(Value::as_bool).unwrap_or(false));
+        let mut record = self.page.record();
+        model.clone_into(&mut record.model);
+        record.stream |= asked.get("stream").and_then(Value::as_bool).unwrap_or(false);
+        drop(record);
         Refusal::of_model(self.api, &model)?;
         Ok((asked, model))
     }
@@ -102,7 +112,7 @@ impl Call {
     }
 
     fn reply(self, reply: Reply) -> HttpResponse {
-        let streams = matches!(reply, Reply::Stream(_));
+        let streams = !matches!(reply, Reply::Whole(..));
         let mut head = self.head(StatusCode::OK);
         let kind = if streams { "text/event-stream;charset=utf-8" } else { "application/json" };
         head.insert_header((CONTENT_TYPE, kind));
@@ -111,6 +121,7 @@ impl Call {
         let way = Way { faults: self.faults, api: self.api, id: self.id, page: self.page, cord: self.cord };
         head.body(match reply {
             Reply::Stream(frames) => Body::stream(frames, way),
+            Reply::Error(refusal) => Body::error(&refusal, way),
             Reply::Whole(mut body, usage) => {
                 if let Some(body) = body.as_object_mut().filter(|_| !told) {
                     body.remove("usage");

@@ -1,12 +1,12 @@
 //! OpenAI's chat, as the provider words it: whole, or chunk by chunk.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Block, Step};
 use super::call::Reply;
 use super::calls::Usage;
-use super::sse::{Frame, Frames, quoted};
+use super::sse::{Frames, quoted};
+use super::telling::{self, Event};
 
 /// An answer to be worded.
 #[derive(Debug)]
@@ -54,13 +54,10 @@ impl Words {
     /// Chunk by chunk.
     #[must_use]
     pub fn frames(self) -> Frames {
-        let model = quoted(&self.model);
-        Box::new(self.answer.steps().into_iter().filter_map(move |step| {
-            let text = self.step(&model, &step)?;
-            let read = if step == Step::Open { self.answer.usage.read() } else { Usage::default() };
-            let usage = Usage { completion: step.cost().completion, reasoning: step.cost().reasoning, ..read };
-            Some(Frame { bytes: Bytes::from(text), usage, told: step == Step::Usage })
-        }))
+        let (model, answer) = (quoted(&self.model), self.answer.clone());
+        telling::frames(&answer, move |step, _| {
+            self.step(&model, step).map(|text| Event { text, told: *step == Step::Usage })
+        })
     }
 
     fn step(&self, model: &str, step: &Step) -> Option<String> {

@@ -67,8 +67,9 @@ impl Prompt {
     pub fn message(&mut self, by_user: bool, content: &Value) {
         let mut text = String::new();
         self.content(content, false, &mut text);
-        self.fresh = by_user;
-        if by_user {
+        let results = |part: &Value| part.get("type").is_some_and(|kind| kind == "tool_result");
+        self.fresh = by_user && !content.as_array().is_some_and(|parts| parts.iter().any(results));
+        if self.fresh {
             self.wish = text;
         }
     }
@@ -171,6 +172,8 @@ mod tests {
         prompt.tools(Some(&tools), Some(&json!("auto")));
         prompt.message(true, &json!("the time and the weather, please"));
         assert_eq!(prompt.called().collect::<Vec<_>>(), ["weather", "time"]);
+        prompt.message(true, &json!([{"type": "tool_result", "content": "time"}]));
+        assert_eq!((prompt.called().count(), prompt.wish.as_str()), (0, "the time and the weather, please"));
         prompt.message(false, &json!("time"));
         assert_eq!(prompt.called().count(), 0);
         prompt.tools.clear();

@@ -171,7 +171,13 @@ impl Refusal {
     /// A request that is wrong.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self { message: Some(message.into()), ..Self::of(400) }
+        Self::worded(400, message)
+    }
+
+    /// The usual refusal with a status, in other words.
+    #[must_use]
+    pub fn worded(status: u16, message: impl Into<String>) -> Self {
+        Self { message: Some(message.into()), ..Self::of(status) }
     }
 
     /// Judges a model's name: 400 when missing, 404 for one that begins with `bad` or `unknown`.
@@ -202,6 +208,7 @@ impl Refusal {
             Api::Compatible | Api::Responses => {
                 let mut body = json!({"error": self.compatible(), "request_id": id});
                 if self.from_model()
+                    && api == Api::Compatible
                     && let Some(body) = body.as_object_mut()
                 {
                     body.insert("id".to_owned(), format!("chatcmpl-{id}").into());
