@@ -218,8 +218,18 @@ fn rates_are_limited_and_told() {
         assert_eq!((refused.status, refused.code()), (429, "rate_limit_exceeded"));
         assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
         assert_eq!(refused.header("x-ratelimit-remaining-requests"), Some("0"));
-        let bob = caller(app, json!({"max_parallel_requests": 0})).await;
-        let refused = bob.post("/v1/chat/completions", &Caller::question("x")).await;
+        let bob = caller(app, json!({"max_parallel_requests": 1})).await;
+        let slow = HttpFaults { first_delay_ms: Some(2_000), ..HttpFaults::default() };
+        app.simulator().next_http_faults(slow);
+        let (question, waits) = (Caller::question("x"), "/v1/chat/completions");
+        let refused = async {
+            while app.simulator().calls().len() < 3 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            bob.post(waits, &question).await
+        };
+        let (answered, refused) = futures_util::future::join(bob.post(waits, &question), refused).await;
+        assert_eq!(answered.status, 200);
         assert_eq!((refused.status, refused.code()), (429, "concurrency_limit_exceeded"));
     });
 }
