@@ -116,10 +116,6 @@ impl Bill {
 
 impl Drop for Bill {
     fn drop(&mut self) {
-        if self.share.take().is_some() {
-            // Nothing was used: the tokens that were set aside count for nothing.
-            self.pass.used(0);
-        }
         self.metrics.running.dec();
         let route = [self.api.word()];
         self.metrics.duration.with_label_values(&route).observe(self.arrived.elapsed().as_secs_f64());

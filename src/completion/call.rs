@@ -115,6 +115,7 @@ async fn run(mut call: Call, tools: Tools, tell: oneshot::Sender<Result<Reply, E
     let about =
         About { id: format!("chatcmpl-{}", call.request_id), created: call.created, model: call.head.model.clone() };
     let (mut tried, mut waited, mut last) = (Vec::new(), Duration::ZERO, None);
+    let mut failed: Option<Outcome> = None;
     loop {
         let chosen = match choose(&call, &tools, &tried, last.take()) {
             // Nobody waits, and nothing was paid for.
@@ -126,6 +127,9 @@ async fn run(mut call: Call, tools: Tools, tell: oneshot::Sender<Result<Reply, E
                 return;
             }
         };
+        if let Some(outcome) = failed.take() {
+            call.bill.retried(outcome.word());
+        }
         let account = chosen.account();
         let asked = match outgoing(call.api, &call.head, &call.body, &call.passed, account) {
             Ok(asked) => asked,
@@ -163,8 +167,8 @@ async fn run(mut call: Call, tools: Tools, tell: oneshot::Sender<Result<Reply, E
                 log::warn!(request_id = call.request_id.as_str(), account = name.as_str(), outcome = outcome.word();
                     "an account did not serve a call: {said}");
                 chosen.report(outcome);
-                call.bill.retried(outcome.word());
                 tried.push(account.id.clone());
+                failed = Some(outcome);
                 last = Some(failure::error(outcome, &said));
             }
             Answered::Elsewhere(whole) => {
@@ -261,6 +265,7 @@ async fn relay(
         caller: Some(pieces),
         cut: call.cut,
         timeout,
+        said: false,
     };
     pump.run(stream.steps).await;
 }

@@ -59,6 +59,7 @@ pub fn judge(status: u16, body: &[u8], retry_after: Option<Duration>, names_work
         401 => Verdict::Account(Outcome::BadKey),
         403 => Verdict::Account(Outcome::CallersFault),
         404 => Verdict::Elsewhere,
+        300..=399 => Verdict::Account(Outcome::Failing),
         408 | 504 => Verdict::Account(Outcome::TimedOut),
         429 | 529 => Verdict::Account(Outcome::RateLimited(retry_after)),
         503 if retry_after.is_some() => Verdict::Account(Outcome::RateLimited(retry_after)),

@@ -18,6 +18,8 @@ use crate::error::Error;
 
 /// A caller that takes nothing for so long has left, whatever its connection says.
 const STALLED: Duration = Duration::from_secs(120);
+/// After its last word a provider has so long to close the stream.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// One stream on its way.
 pub struct Pump {
@@ -39,6 +41,8 @@ pub struct Pump {
     pub cut: Option<Cut>,
     /// REQUEST_TIMEOUT.
     pub timeout: Duration,
+    /// The last word was said.
+    pub said: bool,
 }
 
 impl Pump {
@@ -54,6 +58,7 @@ impl Pump {
                     let pushed = self.relay.push(piece, &mut steps);
                     broken = self.pass(steps).await.or(pushed.err());
                 }
+                Ok(Some(Err(_))) | Err(_) if self.said => break,
                 Ok(Some(Err(error))) => broken = Some(Error::upstream(format!("the stream broke off: {error}"))),
                 Ok(None) => {
                     if !self.relay.end(&mut steps) {
@@ -95,6 +100,7 @@ impl Pump {
                 Step::Last(bytes) => {
                     self.settle(true);
                     self.send(Piece::Bytes(bytes)).await;
+                    (self.said, self.timeout) = (true, CLOSING);
                 }
                 Step::Fail(outcome, code) => {
                     return Some(failure::error(outcome, &format!("the provider said {code} in its stream")));

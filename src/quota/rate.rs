@@ -80,7 +80,13 @@ impl Rates {
     /// `RateLimited` with the wait, `ConcurrencyLimit`.
     pub fn enter(&self, license_id: &str, limits: &Limits, tokens: u64, now: Instant) -> Result<Pass, Error> {
         if limits.rpm_limit.is_none() && limits.tpm_limit.is_none() && limits.max_parallel_requests.is_none() {
-            return Ok(Pass { rates: self.clone(), license_id: None, limits: limits.clone(), tokens: 0 });
+            return Ok(Pass {
+                rates: self.clone(),
+                license_id: None,
+                limits: limits.clone(),
+                tokens: 0,
+                settled: true,
+            });
         }
         let mut paces = self.paces();
         if paces.len() >= LICENSES {
@@ -107,7 +113,13 @@ impl Rates {
         pace.requests.level -= 1.0;
         pace.tokens.level -= tokens as f64;
         pace.running += 1;
-        Ok(Pass { rates: self.clone(), license_id: Some(license_id.to_owned()), limits: limits.clone(), tokens })
+        Ok(Pass {
+            rates: self.clone(),
+            license_id: Some(license_id.to_owned()),
+            limits: limits.clone(),
+            tokens,
+            settled: false,
+        })
     }
 
     /// How a license's limits stand.
@@ -137,7 +149,8 @@ fn forget(paces: &mut HashMap<String, Pace>, now: Instant) {
     paces.retain(|_, pace| pace.running > 0 || now.saturating_duration_since(pace.requests.at) < MINUTE);
 }
 
-/// A call that runs within its license's limits; it counts until it is dropped.
+/// A call that runs within its license's limits; it counts until it is dropped. What it set aside comes back unless
+/// it says what it used.
 #[derive(Debug)]
 pub struct Pass {
     rates: Rates,
@@ -145,6 +158,7 @@ pub struct Pass {
     license_id: Option<String>,
     limits: Limits,
     tokens: u64,
+    settled: bool,
 }
 
 impl Pass {
@@ -154,7 +168,7 @@ impl Pass {
         if let Some(pace) = self.rates.paces().get_mut(license_id) {
             pace.tokens.level += self.tokens as f64 - tokens as f64;
         }
-        self.tokens = tokens;
+        (self.tokens, self.settled) = (tokens, true);
     }
 
     /// How the limits stand now.
@@ -166,6 +180,10 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
+        if !self.settled {
+            // Nothing was used.
+            self.used(0);
+        }
         let Some(license_id) = &self.license_id else { return };
         if let Some(pace) = self.rates.paces().get_mut(license_id) {
             pace.running = pace.running.saturating_sub(1);
