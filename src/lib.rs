@@ -27,7 +27,7 @@
 //! | 5 | [`gateway`]: what handlers may use |
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
 //! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store |
-//! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
+//! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`seal`]: credentials at rest; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 //!
@@ -145,6 +145,7 @@ pub mod license;
 pub mod logs;
 pub mod metrics;
 pub mod quota;
+pub mod seal;
 pub mod session;
 pub mod signer;
 pub mod simulator;
