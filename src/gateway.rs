@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::metrics::Metrics;
@@ -10,6 +11,7 @@ use crate::quota::keeper::Quota;
 use crate::session::roster::Roster;
 use crate::signer::Signer;
 use crate::store::connection::Store;
+use crate::upstream::pool::Pool;
 
 /// One per process, shared by all workers.
 #[derive(Clone)]
@@ -20,10 +22,14 @@ pub struct Gateway {
     pub store: Store,
     /// Signs and verifies licenses.
     pub signer: Arc<Signer>,
-    /// Accounts and budgets.
+    /// Licenses' accounts and budgets.
     pub quota: Quota,
     /// Whom the store has found good: who may come in while it is away.
     pub credentials: Credentials,
+    /// The upstream accounts as the operator manages them.
+    pub accounts: Accounts,
+    /// The upstream accounts as calls use them.
+    pub pool: Pool,
     /// Who is live.
     pub roster: Roster,
     /// Figures for `/metrics`.

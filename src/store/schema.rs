@@ -150,6 +150,24 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    accounts (id) {
+        id -> Text,
+        name -> Text,
+        kind -> Text,
+        mode -> Text,
+        base_url -> Text,
+        sealed_credential -> Nullable<Text>,
+        models -> Text,
+        weight -> BigInt,
+        priority -> BigInt,
+        max_concurrency -> Nullable<BigInt>,
+        state -> Text,
+        created_at_us -> BigInt,
+        updated_at_us -> BigInt,
+    }
+}
+
 diesel::joinable!(api_keys -> licenses (license_id));
 diesel::allow_tables_to_appear_in_same_query!(
     licenses,
@@ -162,5 +180,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     usage_events,
     tickets,
     audit_log,
-    idempotency_keys
+    idempotency_keys,
+    accounts
 );
