@@ -8,3 +8,4 @@ pub mod health;
 pub mod limiter;
 pub mod outcome;
 pub mod pool;
+pub mod probe;
