@@ -15,6 +15,7 @@ use actix_web::{App, HttpServer};
 use jiff::SignedDuration;
 use tokio::sync::Notify;
 
+use crate::accounts::Accounts;
 use crate::api::answer;
 use crate::api::entrance::Entrance;
 use crate::api::health::Probe;
@@ -89,6 +90,7 @@ impl Presence {
         let tasks = vec![
             actix_web::rt::spawn(rounds.make(announced)),
             actix_web::rt::spawn(heartbeat::keep(ledger.clone(), instance.clone())),
+            actix_web::rt::spawn(gateway.accounts.clone().keep_up()),
         ];
         Ok(Self { tasks, store: ledger, instance, _residence: residence, _listener: listener })
     }
@@ -119,13 +121,14 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         resume_window: resume_window(&config),
         grace_seconds: config.store.grace_seconds,
     };
-    let (starting, data_dir, place) = (instance.clone(), config.store.data_dir.clone(), location.clone());
-    let open = move || open_store(&place, &data_dir, &starting);
-    let Opened { store, ledger, residence, spool, journal } =
-        actix_web::web::block(open).await.map_err(Error::internal)??;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
+    let pool = Pool::new(metrics.clone());
+    let (starting, settings, place, given) = (instance.clone(), config.clone(), location.clone(), pool.clone());
+    let open = move || open_store(&place, &settings, &starting, given);
+    let opened = actix_web::web::block(open).await.map_err(Error::internal)??;
+    let Opened { store, ledger, residence, spool, journal, accounts } = opened;
     let disk = Disk::new(config.store.data_dir.clone(), config.store.disk_margin_bytes);
     let shelter = Shelter::new(spool, disk.clone());
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(Error::internal)?;
     let missing = || Error::field("SECRET_KEY", "SECRET_KEY is not set");
     let secret_key: &Secret = config.secrets.secret_key.as_ref().ok_or_else(missing)?;
     let signer = Signer::new(secret_key, config.secrets.secret_key_previous.as_ref())?;
@@ -133,8 +136,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         signer: Arc::new(signer),
         quota: Quota::start_sheltered(ledger.clone(), instance.clone(), metrics.clone(), shelter),
         credentials: Credentials::default(),
+        accounts,
+        pool,
         roster: Roster::start(config.max_sessions(), config.continuity_memory(), metrics.clone()),
-        pool: pool(&config, &metrics),
         rates: Rates::default(),
         metrics,
         store,
@@ -165,49 +169,31 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     Ok(Running { address, servers, gateway, presence, disk_watch })
 }
 
-fn pool(config: &Config, metrics: &Metrics) -> Pool {
-    use crate::upstream::account::{Account, Kind, Mode, State};
-    let pool = Pool::new(metrics.clone());
-    let account = |kind, id: &str, base: &str, key: &Secret| Account {
-        id: id.to_owned(),
-        name: id.to_owned(),
-        kind,
-        base_url: base.trim_end_matches('/').to_owned(),
-        credential: key.clone(),
-        mode: Mode::Compatible,
-        models: Vec::new(),
-        weight: 1,
-        priority: 0,
-        max_concurrency: None,
-        state: State::Enabled,
-    };
-    let base = config.upstream.dashscope_http_base_url.as_str();
-    let key = config.upstream.dashscope_api_key.as_ref();
-    pool.replace(key.map(|key| account(Kind::Dashscope, "env-dashscope", base, key)).into_iter().collect());
-    pool
-}
-
 fn resume_window(config: &Config) -> SignedDuration {
     const MOST: i64 = 30 * 86_400;
     SignedDuration::from_secs(i64::try_from(config.realtime.resume_window_seconds).map_or(MOST, |set| set.min(MOST)))
 }
 
-/// The store, the keeper's own way into it (logins can't keep usage from being written), DATA_DIR and the spool.
+/// The store, the keeper's own way into it (logins can't keep usage from being written), DATA_DIR and the spool; the
+/// upstream accounts that the store knows.
 struct Opened {
     store: Store,
     ledger: Store,
     residence: Option<Residence>,
     spool: Option<Spool>,
     journal: Journal,
+    accounts: Accounts,
 }
 
-fn open_store(location: &Location, data_dir: &Path, instance: &Instance) -> Result<Opened, Error> {
+fn open_store(location: &Location, config: &Config, instance: &Instance, pool: Pool) -> Result<Opened, Error> {
     const KEEPERS: u32 = 5;
     const KEEPERS_PATIENCE: Duration = Duration::from_secs(2);
     let store = wait_for(location)?;
     for name in store.run_blocking(migrate::run)? {
         log::info!("migrated the store: {name}");
     }
+    let accounts = Accounts::load(config, store.clone(), pool)?;
+    let data_dir = config.store.data_dir.as_path();
     let spools = data_dir.join("spool");
     replay_orphans(&store, &spools)?;
     let journals = data_dir.join("journal");
@@ -228,7 +214,7 @@ fn open_store(location: &Location, data_dir: &Path, instance: &Instance) -> Resu
     let spool = if shared { Some(Spool::open(&spools, &instance.id)?) } else { None };
     let ledger = Store::open_with(location.clone(), KEEPERS, KEEPERS_PATIENCE)?;
     let journal = Journal::open(&journals, &instance.id)?;
-    Ok(Opened { store, ledger, residence, spool, journal })
+    Ok(Opened { store, ledger, residence, spool, journal, accounts })
 }
 
 /// What processes that have ended kept here while the store was away is booked first: their sessions are settled next.

@@ -1,6 +1,6 @@
 //! Every setting, where it comes from, and what is wrong with it.
 
-mod address;
+pub mod address;
 pub mod fault;
 mod layers;
 mod names;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::metrics::Metrics;
@@ -22,14 +23,16 @@ pub struct Gateway {
     pub store: Store,
     /// Signs and verifies licenses.
     pub signer: Arc<Signer>,
-    /// Accounts and budgets.
+    /// Licenses' accounts and budgets.
     pub quota: Quota,
     /// Whom the store has found good: who may come in while it is away.
     pub credentials: Credentials,
+    /// The upstream accounts as the operator manages them.
+    pub accounts: Accounts,
+    /// The upstream accounts as calls use them.
+    pub pool: Pool,
     /// Who is live.
     pub roster: Roster,
-    /// The accounts that calls go to.
-    pub pool: Pool,
     /// How fast licenses call.
     pub rates: Rates,
     /// Figures for `/metrics`.

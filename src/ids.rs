@@ -28,6 +28,18 @@ pub fn budget() -> String {
     ordered("bud_")
 }
 
+/// An upstream account's id, `acc_…`.
+#[must_use]
+pub fn account() -> String {
+    ordered("acc_")
+}
+
+/// Whether this is shaped like an upstream account's id.
+#[must_use]
+pub fn is_account(id: &str) -> bool {
+    id.strip_prefix("acc_").is_some_and(|rest| Uuid::try_parse(rest).is_ok())
+}
+
 /// An audit entry's id, `aud_…`.
 #[must_use]
 pub fn audit() -> String {

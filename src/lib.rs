@@ -26,8 +26,8 @@
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
-//! | 3 | [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store |
-//! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
+//! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store |
+//! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`seal`]: credentials at rest; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 //!
@@ -86,16 +86,18 @@
 //!
 //! *A word for other instances.* Whatever changes licenses, keys or others' sessions raises a version in its own
 //! transaction ([`store::announcements`]); PostgreSQL notifies of it. [`session::rounds`] looks once a second and at
-//! each notification, and tells the roster which sessions here must end, or end at another time.
+//! each notification, and tells the roster which sessions here must end, or end at another time. Upstream accounts have
+//! a version of their own, which [`accounts`] looks at once a second.
 //!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.
 //! A change is told to the roster, which tells the license's live sessions, and announced to other instances.
 //!
-//! *An account.* Whoever calls a provider over HTTP asks the [`upstream::pool`] for one: by model, then priority, then
-//! weight among the healthy ([`upstream::choice`]); a conversation stays where its prompt cache is. What came of the
-//! call is reported, and makes the account's [`upstream::health`]: cool-downs by kind of failure, and a
-//! [`upstream::breaker`]. Another account is tried only before the first byte.
+//! *An account.* [`accounts`] reads those of the environment and, with credentials that [`seal`] opens, those of the
+//! store; one that can't be opened is found at start. Whoever calls a provider over HTTP asks the [`upstream::pool`]
+//! for one: by model, then priority, then weight among the healthy ([`upstream::choice`]); a conversation stays where
+//! its prompt cache is. What came of the call is reported, and makes the account's [`upstream::health`]: cool-downs by
+//! kind of failure, and a [`upstream::breaker`]. Another account is tried only before the first byte.
 //!
 //! *An error.* Any room returns [`error::Error`]; its row decides HTTP status, code and close code. Before the
 //! upgrade [`api::answer`] makes it a JSON body; in a session it is an `error` event and a close frame. Our own
@@ -131,6 +133,7 @@
 //!
 //! # Seams
 //! Other ways to a provider belong in [`upstream`]; more listeners of one speaker beside [`session::customer`].
+pub mod accounts;
 pub mod api;
 pub mod app;
 pub mod cli;
@@ -146,6 +149,7 @@ pub mod license;
 pub mod logs;
 pub mod metrics;
 pub mod quota;
+pub mod seal;
 pub mod session;
 pub mod signer;
 pub mod simulator;

@@ -108,6 +108,7 @@ pub async fn ready(gateway: Data<Gateway>, probe: Data<Probe>) -> Result<HttpRes
 /// # Errors
 /// `Internal`, a defect.
 pub async fn metrics(gateway: Data<Gateway>) -> Result<HttpResponse, Refusal> {
+    gateway.pool.measure(Instant::now());
     let text = gateway.metrics.text().map_err(Error::internal)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

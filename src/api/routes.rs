@@ -3,7 +3,10 @@
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post};
 use actix_web::{HttpResponse, Resource};
 
-use super::admin::{audit, key_actions, keys, license_actions, licenses, sessions, stats, usage, usage_events};
+use super::admin::{
+    account_actions, accounts, audit, key_actions, keys, license_actions, licenses, sessions, stats, usage,
+    usage_events,
+};
 use super::refusal::Refusal;
 use super::{anthropic, health, jwks, license, models, native, openai, pages, realtime, tickets};
 use crate::error::Error;
@@ -74,6 +77,7 @@ fn admin(app: &mut ServiceConfig) {
     app.service(at("/metrics").route(get().to(health::metrics)));
     admin_licenses(app);
     admin_keys(app);
+    admin_accounts(app);
     app.service(at("/admin/usage").route(get().to(usage::report)))
         .service(at("/admin/usage/events").route(get().to(usage_events::list)))
         .service(at("/admin/usage/reset").route(post().to(usage::reset)))
@@ -111,6 +115,20 @@ fn admin_keys(app: &mut ServiceConfig) {
         .service(at("/admin/keys/{id}/unblock").route(post().to(key_actions::unblock)))
         .service(at("/admin/keys/{id}/rotate").route(post().to(key_actions::rotate)))
         .service(at("/admin/keys/{id}/reset-usage").route(post().to(key_actions::reset_usage)));
+}
+
+fn admin_accounts(app: &mut ServiceConfig) {
+    app.service(at("/admin/accounts").route(post().to(accounts::create)).route(get().to(accounts::list)))
+        .service(
+            at("/admin/accounts/{id}")
+                .route(get().to(accounts::show))
+                .route(patch().to(accounts::change))
+                .route(delete().to(account_actions::delete)),
+        )
+        .service(at("/admin/accounts/{id}/test").route(post().to(account_actions::test)))
+        .service(at("/admin/accounts/{id}/drain").route(post().to(account_actions::drain)))
+        .service(at("/admin/accounts/{id}/enable").route(post().to(account_actions::enable)))
+        .service(at("/admin/accounts/{id}/disable").route(post().to(account_actions::disable)));
 }
 
 /// A resource that answers other methods in our form.

@@ -1,4 +1,4 @@
-//! `livetranslate doctor`: looks at settings, store, provider, clock and limits, and says what to mend.
+//! `livetranslate doctor`: looks at settings, store, accounts, provider, clock and limits, and says what to mend.
 
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::accounts as upstream;
 use crate::config::Config;
 use crate::config::sources::Sources;
+use crate::store::accounts as stored;
 use crate::store::connection::{Location, Store};
 use crate::store::disk;
 use crate::store::migrate;
@@ -44,6 +46,7 @@ fn findings(sources: &Sources) -> Vec<Finding> {
     vec![
         ("settings", Ok(mode.to_owned())),
         ("store", store(&config)),
+        ("accounts", accounts(&config)),
         ("disk", disk(&config)),
         ("provider", provider(&config)),
         ("clock", clock(Timestamp::now())),
@@ -65,6 +68,26 @@ fn store(config: &Config) -> Result<String, String> {
     match pending.len() {
         0 => Ok(format!("{kind}, up to date")),
         count => Ok(format!("{kind}; {count} migrations will be run at the next start: {}", pending.join(", "))),
+    }
+}
+
+/// Whether ENCRYPTION_KEY opens the credentials that the store keeps; a store that can't be read is another matter.
+fn accounts(config: &Config) -> Result<String, String> {
+    const NONE: &str = "the store has none yet";
+    let place = Location::parse(config.store.url.expose()).ok();
+    let place = place.filter(|place| !matches!(place, Location::Sqlite(path) if !path.exists()));
+    let Some(store) = place.and_then(|place| Store::open(place).ok()) else { return Ok(NONE.to_owned()) };
+    let read = store.run_blocking(|connection| match migrate::pending(connection)?.is_empty() {
+        true => stored::all(connection),
+        false => Ok(Vec::new()),
+    });
+    let (Ok(rows), Ok(seal)) = (read, upstream::seal_of(&config.secrets)) else { return Ok(NONE.to_owned()) };
+    let faults = upstream::faults(seal.as_ref(), &rows);
+    let sealed = rows.iter().filter(|row| row.sealed_credential.is_some()).count();
+    match (faults.is_empty(), sealed) {
+        (false, _) => Err(faults.join("\n")),
+        (true, 0) => Ok(NONE.to_owned()),
+        (true, count) => Ok(format!("the credentials of {count} in the store can be opened")),
     }
 }
 

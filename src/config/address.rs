@@ -10,7 +10,10 @@ const HTTP_TAILS: &[&str] =
 const WEBSOCKET_TAILS: &[&str] = &["/inference", "/realtime"];
 
 /// The base of the provider's HTTP API: `https://host[/prefix]`.
-pub(super) fn http_base(url: &str) -> Result<String, String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn http_base(url: &str) -> Result<String, String> {
     let rest = after_scheme(url, &["https", "http"], "it is for HTTP: write https://…")?;
     Ok(cut(cut_websocket(rest), HTTP_TAILS))
 }
@@ -28,9 +31,21 @@ pub(super) fn websocket_base(url: &str) -> Result<String, String> {
 }
 
 /// The base of the Anthropic API: `https://host[/prefix]`, without `/v1`.
-pub(super) fn anthropic_base(url: &str) -> Result<String, String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn anthropic_base(url: &str) -> Result<String, String> {
     let rest = after_scheme(url, &["https", "http"], "it is for HTTP: write https://…")?;
     Ok(cut(rest, &["/v1/messages", "/v1"]))
+}
+
+/// The base of a server that speaks OpenAI's API: `https://host[/prefix]`, without `/v1`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn openai_base(url: &str) -> Result<String, String> {
+    let rest = after_scheme(url, &["https", "http"], "it is for HTTP: write https://…")?;
+    Ok(cut(rest, &["/v1/chat/completions", "/v1/models", "/v1"]))
 }
 
 /// `postgres://…`, `postgresql://…`, `sqlite://…` or a path. The driver part that Python's SQLAlchemy puts

@@ -1,5 +1,5 @@
-//! How instances on one store tell each other that something changed for live sessions: a version in the store,
-//! and on PostgreSQL a notification with it.
+//! How instances on one store tell each other that something changed, for live sessions or of upstream accounts: a
+//! version in the store, and for sessions on PostgreSQL a notification with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,8 @@ use crate::error::Error;
 
 /// The announcement that live sessions heed.
 const SESSIONS: &str = "sessions";
+/// The one that pools of upstream accounts heed.
+const ACCOUNTS: &str = "accounts";
 /// Between two looks at what has arrived: the client library has no other way than to look.
 const LISTEN_EVERY: Duration = Duration::from_millis(100);
 /// After a connection failed.
@@ -25,9 +27,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// # Errors
 /// The store's.
 pub fn announce(connection: &mut AnyConnection) -> Result<(), Error> {
-    diesel::update(announcements::table.find(SESSIONS))
-        .set(announcements::version.eq(announcements::version + 1))
-        .execute(connection)?;
+    raise(connection, SESSIONS)?;
     if let AnyConnection::Postgres(postgres) = connection {
         diesel::sql_query("NOTIFY livetranslate_sessions").execute(postgres)?;
     }
@@ -39,7 +39,35 @@ pub fn announce(connection: &mut AnyConnection) -> Result<(), Error> {
 /// # Errors
 /// The store's.
 pub fn version(connection: &mut AnyConnection) -> Result<i64, Error> {
-    Ok(announcements::table.find(SESSIONS).select(announcements::version).first(connection)?)
+    version_of(connection, SESSIONS)
+}
+
+/// Says, when the transaction commits, that an upstream account changed. There are seconds to hear of it: instances
+/// look, nobody is notified.
+///
+/// # Errors
+/// The store's.
+pub fn announce_accounts(connection: &mut AnyConnection) -> Result<(), Error> {
+    raise(connection, ACCOUNTS)
+}
+
+/// How often a change of accounts was announced.
+///
+/// # Errors
+/// The store's.
+pub fn accounts_version(connection: &mut AnyConnection) -> Result<i64, Error> {
+    version_of(connection, ACCOUNTS)
+}
+
+fn raise(connection: &mut AnyConnection, id: &str) -> Result<(), Error> {
+    diesel::update(announcements::table.find(id))
+        .set(announcements::version.eq(announcements::version + 1))
+        .execute(connection)?;
+    Ok(())
+}
+
+fn version_of(connection: &mut AnyConnection, id: &str) -> Result<i64, Error> {
+    Ok(announcements::table.find(id).select(announcements::version).first(connection)?)
 }
 
 /// Calls `heard` at each announcement, on a thread with a connection of its own that it renews by itself, until

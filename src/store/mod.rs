@@ -1,5 +1,6 @@
 //! The cellar: PostgreSQL or SQLite behind one door. Diesel lives here only.
 pub mod accounting;
+pub mod accounts;
 pub mod announcements;
 pub mod audit;
 pub mod backend;

@@ -175,6 +175,24 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    accounts (id) {
+        id -> Text,
+        name -> Text,
+        kind -> Text,
+        mode -> Text,
+        base_url -> Text,
+        sealed_credential -> Nullable<Text>,
+        models -> Text,
+        weight -> BigInt,
+        priority -> BigInt,
+        max_concurrency -> Nullable<BigInt>,
+        state -> Text,
+        created_at_us -> BigInt,
+        updated_at_us -> BigInt,
+    }
+}
+
 diesel::joinable!(api_keys -> licenses (license_id));
 diesel::allow_tables_to_appear_in_same_query!(
     licenses,
@@ -188,6 +206,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     tickets,
     audit_log,
     idempotency_keys,
+    accounts,
     call_holds,
     upstream_tasks
 );

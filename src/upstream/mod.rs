@@ -10,4 +10,5 @@ pub mod limiter;
 pub mod native;
 pub mod outcome;
 pub mod pool;
+pub mod probe;
 pub mod tcp;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// A field that can be left out (`None`), emptied by null (`Some(None)`) or given.
 pub type Field<T> = Option<Option<T>>;
 
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Field<T>, D::Error> {
+pub(super) fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Field<T>, D::Error> {
     Option::deserialize(field).map(Some)
 }
 

@@ -1,4 +1,5 @@
 //! Words on our wires: what the relay must understand of the protocols that pass through it.
+pub mod accounts;
 pub mod admin;
 pub mod audio;
 pub mod continuity;

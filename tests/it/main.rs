@@ -8,6 +8,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "tests hand in closures as they are")]
 
 mod absence;
+mod accounts;
 mod admin;
 mod book;
 mod budget;

@@ -150,6 +150,7 @@ fn the_gateway_answers_as_documented() {
         used(app, &mut reader).await;
         licenses(&mut reader).await;
         keys(&mut reader).await;
+        accounts(&mut reader).await;
         for route in ["/", "/health", "/healthz", "/livez", "/readyz", "/.well-known/jwks.json", "/openapi.json"] {
             reader.call("get", route, "", Value::Null).await;
         }
@@ -221,4 +222,23 @@ async fn keys(reader: &mut Reader<'_>) {
     }
     reader.call("delete", "/admin/keys/{id}", &id, Value::Null).await;
     reader.call("post", "/admin/keys/{id}/block", &id, Value::Null).await;
+}
+
+async fn accounts(reader: &mut Reader<'_>) {
+    let fields = json!({"name": "main", "kind": "openai", "credential": "sk-x", "base_url": "http://127.0.0.1:1/v1",
+        "models": ["gpt-*"], "weight": 2, "priority": 1, "max_concurrency": 3});
+    let id = text(&reader.call("post", "/admin/accounts", "", fields.clone()).await, "id");
+    reader.call("post", "/admin/accounts", "", fields).await;
+    reader.call("post", "/admin/accounts", "", json!({"colour": "red"})).await;
+    reader.call("get", "/admin/accounts", "", Value::Null).await;
+    reader.call("get", "/admin/accounts/{id}", &id, Value::Null).await;
+    reader.call("get", "/admin/accounts/{id}", "acc_none", Value::Null).await;
+    reader.call("patch", "/admin/accounts/{id}", &id, json!({"weight": null})).await;
+    reader.call("patch", "/admin/accounts/{id}", "env-dashscope", json!({"credential": "sk-y"})).await;
+    for action in ["test", "drain", "disable", "enable"] {
+        reader.call("post", &format!("/admin/accounts/{{id}}/{action}"), &id, Value::Null).await;
+    }
+    reader.call("delete", "/admin/accounts/{id}", &id, Value::Null).await;
+    reader.call("delete", "/admin/accounts/{id}", "env-dashscope", Value::Null).await;
+    reader.call("post", "/admin/accounts/{id}/test", &id, Value::Null).await;
 }

@@ -100,6 +100,22 @@ pub fn units(budget: &BudgetFields) -> i64 {
     units
 }
 
+/// Whether patterns of models are few and cheap enough to match.
+///
+/// # Errors
+/// `InvalidRequest`, naming the element that isn't.
+pub fn models(models: &[String]) -> Result<(), Error> {
+    list("models", models)?;
+    for (index, model) in models.iter().enumerate() {
+        let param = format!("models[{index}]");
+        text(&param, model, LONGEST_MODEL)?;
+        if model.matches('*').count() > MOST_STARS {
+            return Err(Error::field(&param, format!("{param} has more than {MOST_STARS} `*`")));
+        }
+    }
+    Ok(())
+}
+
 fn lists(fields: &LicenseFields) -> Result<(), Error> {
     if let Some(scopes) = given(&fields.scopes) {
         if scopes.is_empty() {
@@ -113,14 +129,7 @@ fn lists(fields: &LicenseFields) -> Result<(), Error> {
         }
     }
     if let Some(models) = given(&fields.models) {
-        list("models", models)?;
-        for (index, model) in models.iter().enumerate() {
-            let param = format!("models[{index}]");
-            text(&param, model, LONGEST_MODEL)?;
-            if model.matches('*').count() > MOST_STARS {
-                return Err(Error::field(&param, format!("{param} has more than {MOST_STARS} `*`")));
-            }
-        }
+        self::models(models)?;
     }
     if let Some(addresses) = given(&fields.allowed_ips) {
         list("allowed_ips", addresses)?;
@@ -177,7 +186,11 @@ fn list(name: &str, items: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-fn text(name: &str, text: &str, longest: usize) -> Result<(), Error> {
+/// Whether a text has a length and characters that fit a line.
+///
+/// # Errors
+/// `InvalidRequest` under this name.
+pub fn text(name: &str, text: &str, longest: usize) -> Result<(), Error> {
     let length = text.chars().count();
     if length == 0 || length > longest || text.chars().any(char::is_control) {
         return Err(Error::field(

@@ -1,5 +1,8 @@
-//! The operator's door: licenses, keys, usage, sessions, the audit log.
+//! The operator's door: licenses, keys, upstream accounts, usage, sessions, the audit log.
 pub mod access;
+pub mod account_actions;
+pub mod account_draft;
+pub mod accounts;
 pub mod audit;
 pub mod body;
 pub mod checks;

@@ -16,6 +16,8 @@ use super::postgres::Database;
 
 /// The admin key of every test gateway.
 pub(crate) const ADMIN_KEY: &str = "an-admin-key-for-tests";
+/// The encryption key of every test gateway.
+pub(crate) const ENCRYPTION_KEY: &str = "an-encryption-key-of-32-letters.";
 /// The key that the simulator wants.
 pub(crate) const PROVIDER_KEY: &str = "sk-provider-key-for-tests";
 
@@ -99,6 +101,7 @@ impl TestApp {
         config.store.data_dir = folder.path().join("data");
         config.secrets.secret_key = Some(Secret::new("a-secret-key-for-tests-0123456789abcdef"));
         config.secrets.admin_key = Some(Secret::new(ADMIN_KEY));
+        config.secrets.encryption_key = Some(Secret::new(ENCRYPTION_KEY));
         config.upstream.dashscope_api_key = Some(Secret::new(PROVIDER_KEY));
         config.upstream.dashscope_websocket_base_url = simulator.websocket_base();
         config.upstream.dashscope_http_base_url = simulator.http_base();
@@ -132,6 +135,11 @@ impl TestApp {
     /// `http://…` of the gateway.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.running.address())
+    }
+
+    /// DATABASE_URL of its store.
+    pub(crate) fn store_url(&self) -> &str {
+        &self.url
     }
 
     /// A folder that is gone after the test.

@@ -6,6 +6,7 @@ pub(crate) mod fake_gateway;
 pub(crate) mod ledger;
 pub(crate) mod operator;
 pub(crate) mod postgres;
+pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod scissors;

@@ -1,0 +1,2 @@
+DELETE FROM announcements WHERE id = 'accounts';
+DROP TABLE accounts;

@@ -1,0 +1,125 @@
+//! `/admin/accounts/{id}/…`: delete, test, drain, enable, disable.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path};
+use serde_json::json;
+
+use super::access::Operator;
+use super::accounts::{locked, show_one};
+use super::keys::deleted;
+use super::trail::Trail;
+use crate::api::refusal::Refusal;
+use crate::clock;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::ids;
+use crate::store::accounting;
+use crate::store::accounts::{self, StoredAccount};
+use crate::store::announcements;
+use crate::upstream::account::State;
+use crate::upstream::probe;
+use crate::wire::accounts::AccountTest;
+
+/// `DELETE /admin/accounts/{id}`: calls under way end by themselves. Deleting it again answers the same.
+///
+/// # Errors
+/// `Conflict` for an account of the environment, `NotFound` for what can't be an account's id.
+pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+    let trail = Trail::new(&gateway.config, &operator, clock::now());
+    let id = id.into_inner();
+    if gateway.accounts.of_environment(&id).is_some() {
+        let message =
+            "this account comes from the environment: remove its API key there and start again, or disable it";
+        return Err(Error::Conflict(message.to_owned()).into());
+    }
+    if !ids::is_account(&id) {
+        return Err(Error::NotFound("this account".to_owned()).into());
+    }
+    let gone = id.clone();
+    let work = move |connection: &mut _| {
+        accounting::transaction(connection, |connection| {
+            accounting::lock_ledger(connection)?;
+            if !accounts::delete(connection, &gone)? {
+                return Ok(());
+            }
+            announcements::announce_accounts(connection)?;
+            trail.leave(connection, "account.delete", &gone, &json!({}))
+        })
+    };
+    gateway.store.run(work).await?;
+    gateway.accounts.changed().await;
+    Ok(deleted(&id))
+}
+
+/// `POST …/drain`: no new calls; those under way end by themselves.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn drain(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+    switch(&operator, &gateway, id.into_inner(), (State::Draining, "account.drain")).await
+}
+
+/// `POST …/enable`.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn enable(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+    switch(&operator, &gateway, id.into_inner(), (State::Enabled, "account.enable")).await
+}
+
+/// `POST …/disable`.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn disable(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+    switch(&operator, &gateway, id.into_inner(), (State::Disabled, "account.disable")).await
+}
+
+async fn switch(
+    operator: &Operator,
+    gateway: &Gateway,
+    id: String,
+    (state, action): (State, &'static str),
+) -> Result<HttpResponse, Refusal> {
+    let trail = Trail::new(&gateway.config, operator, clock::now());
+    let (wanted, known) = (id.clone(), gateway.accounts.clone());
+    let work = move |connection: &mut _| {
+        locked(connection, &known, &wanted, |connection, account| {
+            if account.state == state.word() {
+                return Ok(());
+            }
+            let account = StoredAccount { state: state.word().to_owned(), updated_at: trail.now(), ..account };
+            accounts::write(connection, &account)?;
+            trail.leave(connection, action, &account.id, &json!({}))
+        })
+    };
+    gateway.store.run(work).await?;
+    gateway.accounts.changed().await;
+    show_one(gateway, id).await
+}
+
+/// `POST …/test`: asks the provider for its models with the account's credential. An account that works is asked
+/// again at once, whatever its calls came to before.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn test(_: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+    let account = gateway.accounts.fresh(&id).await?;
+    let account = account.ok_or_else(|| Error::NotFound("this account".to_owned()))?;
+    let found = probe::probe(&account).await;
+    if found.ok {
+        gateway.pool.forgive(&account.id);
+    }
+    Ok(HttpResponse::Ok().json(AccountTest {
+        ok: found.ok,
+        status: found.status,
+        latency_ms: milliseconds(found.latency),
+        message: found.message,
+    }))
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

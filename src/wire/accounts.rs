@@ -1,0 +1,110 @@
+//! Words of `/admin/accounts`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::admin::{Field, named};
+
+/// What can be said about an upstream account, by POST and, as a merge patch, by PATCH. Not to be printed: it holds a
+/// credential.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountFields {
+    /// The operator's name for it, unique.
+    #[serde(deserialize_with = "named")]
+    pub name: Field<String>,
+    /// Whose API it speaks.
+    #[serde(deserialize_with = "named")]
+    pub kind: Field<String>,
+    /// Where it is called; null: where its kind is at home.
+    #[serde(deserialize_with = "named")]
+    pub base_url: Field<String>,
+    /// The provider's key; it is never shown.
+    #[serde(deserialize_with = "named")]
+    pub credential: Field<String>,
+    /// How a DashScope account's chat is called; null: `compatible`.
+    #[serde(deserialize_with = "named")]
+    pub mode: Field<String>,
+    /// Patterns of models; null or empty: by kind.
+    #[serde(deserialize_with = "named")]
+    pub models: Field<Vec<String>>,
+    /// Its share among those of its priority; null: 1.
+    #[serde(deserialize_with = "named")]
+    pub weight: Field<u32>,
+    /// Lower ones are asked first; null: 0.
+    #[serde(deserialize_with = "named")]
+    pub priority: Field<u32>,
+    /// Calls at once; null: any number.
+    #[serde(deserialize_with = "named")]
+    pub max_concurrency: Field<u32>,
+    /// What the operator wants of it; null: `enabled`.
+    #[serde(deserialize_with = "named")]
+    pub state: Field<String>,
+}
+
+/// An upstream account as the operator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountView {
+    /// Id.
+    pub id: String,
+    /// The operator's name for it.
+    pub name: String,
+    /// Whose API it speaks.
+    pub kind: String,
+    /// `environment` or `stored`.
+    pub source: &'static str,
+    /// Where it is called.
+    pub base_url: String,
+    /// It has a credential, which is never shown.
+    pub credential_set: bool,
+    /// How its chat is called.
+    pub mode: String,
+    /// Patterns of models; empty: by kind.
+    pub models: Vec<String>,
+    /// Its share among those of its priority.
+    pub weight: u32,
+    /// Lower ones are asked first.
+    pub priority: u32,
+    /// Calls at once.
+    pub max_concurrency: Option<u32>,
+    /// What the operator wants of it.
+    pub state: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// How it is doing on the instance that answers; null where that can't use it.
+    pub live: Option<AccountLive>,
+}
+
+/// How an upstream account is doing on one instance.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountLive {
+    /// Calls under way.
+    pub in_flight: u32,
+    /// Whether it is asked like any other.
+    pub healthy: bool,
+    /// Seconds until it is asked again.
+    pub cooling_seconds: Option<u64>,
+    /// `closed`, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// What its latest failure was.
+    pub last_failure: Option<&'static str>,
+    /// Calls that were served.
+    pub served: u64,
+    /// Calls that failed by the account's or the provider's fault.
+    pub failed: u64,
+}
+
+/// What a test of an upstream account found.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountTest {
+    /// Whether the provider takes the credential.
+    pub ok: bool,
+    /// The status of its answer, if there was one.
+    pub status: Option<u16>,
+    /// Until the answer, or until it was given up.
+    pub latency_ms: u64,
+    /// What that means, and what to do.
+    pub message: &'static str,
+}
