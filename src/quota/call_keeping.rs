@@ -1,7 +1,8 @@
 //! How the keeper books HTTP calls: all that has gathered in one transaction, a few times a second, and at once when
 //! somebody waits.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -21,6 +22,18 @@ const READERS_PATIENCE: Duration = Duration::from_secs(3);
 /// After a failed transaction.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// Calls, as the keeper and its handles share them.
+#[derive(Clone, Default)]
+pub struct Counter {
+    calls: Calls,
+    /// Somebody's word about them waits in the mailbox.
+    told: Arc<AtomicBool>,
+    /// A transaction with calls is running.
+    booking: Arc<AtomicBool>,
+    /// Somebody asked while it was.
+    asked: Arc<AtomicBool>,
+}
+
 impl Quota {
     /// Takes a call's share of its license's budgets: mostly at hand, else from the store.
     ///
@@ -29,15 +42,15 @@ impl Quota {
     /// calls that don't end within some seconds; `StorageUnavailable`.
     pub async fn reserve(&self, license_id: &str, need: Amounts) -> Result<Share, Error> {
         self.shelter.has_room()?;
-        self.calls.has_room()?;
+        self.counter.calls.has_room()?;
         let away = self.away.since().is_some();
-        if let Some(share) = self.calls.take(license_id, need, away && self.away.is_bridged()) {
+        if let Some(share) = self.counter.calls.take(license_id, need, away && self.away.is_bridged()) {
             return Ok(share);
         }
         if away {
             return Err(Error::storage("the store is away, and nothing is held for this license"));
         }
-        let answer = self.calls.wait(license_id, need);
+        let answer = self.counter.calls.wait(license_id, need);
         self.tell_of_calls();
         let answer = tokio::time::timeout(OPENING_PATIENCE, answer).await;
         answer.map_err(|_| Error::storage("no share was given in time"))?.map_err(Error::internal)?
@@ -45,7 +58,7 @@ impl Quota {
 
     /// Resolves when all calls that were answered by now are booked, or after some seconds.
     pub async fn calls_booked(&self) {
-        let booked = self.calls.booked();
+        let booked = self.counter.calls.booked();
         self.tell_of_calls();
         let _in_time = tokio::time::timeout(READERS_PATIENCE, booked).await;
     }
@@ -53,33 +66,40 @@ impl Quota {
     /// Calls that run, or are answered and not booked.
     #[must_use]
     pub fn open_calls(&self) -> usize {
-        self.calls.open()
+        self.counter.calls.open()
     }
 
     /// The calls of this instance.
     #[must_use]
     pub fn calls(&self) -> &Calls {
-        &self.calls
+        &self.counter.calls
     }
 
     #[expect(clippy::disallowed_methods, reason = "never more than one of these waits in the mailbox")]
     fn tell_of_calls(&self) {
-        if !self.calls_told.swap(true, Ordering::AcqRel) {
+        if !self.counter.told.swap(true, Ordering::AcqRel) {
             self.keeper.do_send(Ask::BookCalls);
         }
     }
 }
 
 impl QuotaKeeper {
+    /// Somebody waits.
+    pub(super) fn asked_to_book(&mut self, ctx: &mut Context<Self>) {
+        self.counter.told.store(false, Ordering::Release);
+        self.book_calls(ctx);
+    }
+
     /// Starts a transaction with all calls that wait, unless one is running.
     pub(super) fn book_calls(&mut self, ctx: &mut Context<Self>) {
-        if self.booking_calls {
-            self.calls_asked = true;
+        if self.counter.booking.swap(true, Ordering::AcqRel) {
+            self.counter.asked.store(true, Ordering::Release);
             return;
         }
-        self.calls_asked = false;
-        let Some(booking) = self.calls.prepare(Instant::now()) else { return };
-        self.booking_calls = true;
+        let Some(booking) = self.counter.calls.prepare(Instant::now()) else {
+            self.counter.booking.store(false, Ordering::Release);
+            return;
+        };
         let (store, instance, batch) = (self.store.clone(), self.instance.clone(), booking.batch.clone());
         let timer = self.metrics.calls.flush_seconds.start_timer();
         let write = async move {
@@ -92,9 +112,10 @@ impl QuotaKeeper {
             keeper.shelter.note_store(outcome.as_ref().err());
             match outcome {
                 Ok(standings) => {
-                    keeper.booking_calls = false;
-                    let more = keeper.calls.enter(booking, &standings, Instant::now());
-                    if more && keeper.calls_asked {
+                    keeper.counter.booking.store(false, Ordering::Release);
+                    keeper.counter.calls.enter(booking, &standings, Instant::now());
+                    // Where nobody waits, more is gathered first.
+                    if keeper.counter.asked.swap(false, Ordering::AcqRel) {
                         keeper.book_calls(ctx);
                     }
                 }
@@ -105,9 +126,9 @@ impl QuotaKeeper {
                         keeper.presence.failed(&cause, Instant::now());
                     }
                     let away = keeper.presence.is_surely_away();
-                    keeper.calls.fail(booking, &Error::storage(cause), away, Instant::now());
+                    keeper.counter.calls.fail(booking, &Error::storage(cause), away, Instant::now());
                     ctx.run_later(RETRY_AFTER, |keeper, ctx| {
-                        keeper.booking_calls = false;
+                        keeper.counter.booking.store(false, Ordering::Release);
                         keeper.book_calls(ctx);
                     });
                 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::balances::{Balances, REQUESTS, Sums, TOKENS, charges};
 use super::instance::Instance;
-use super::ledger::start_periods;
+use super::periods::start_periods;
 use super::purse::{Amounts, CallLine, CallStanding, Limited};
 use crate::error::Error;
 use crate::store::accounting;

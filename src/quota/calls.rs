@@ -167,8 +167,8 @@ impl Calls {
         Some(Booking { batch: Arc::new(batch), spent, waiting: waiters, segments, readers })
     }
 
-    /// A transaction was written. True if somebody waits for another.
-    pub fn enter(&self, booking: Booking, standings: &[CallStanding], now: Instant) -> bool {
+    /// A transaction was written.
+    pub fn enter(&self, booking: Booking, standings: &[CallStanding], now: Instant) {
         let mut replies = Vec::new();
         let mut shared = self.shared();
         shared.answered.drain(..booking.batch.rows.len());
@@ -191,7 +191,6 @@ impl Calls {
                 }
             }
         }
-        let more = !shared.answered.is_empty() || !shared.readers.is_empty();
         drop(shared);
         // Without the lock: whoever left meanwhile gives its share back here.
         for (reply, answer) in replies {
@@ -201,7 +200,6 @@ impl Calls {
             let _gone = reader.send(());
         }
         booking.segments.iter().for_each(|path| journal::remove(path));
-        more
     }
 
     /// A transaction failed: its rows may be written or not. `away`: the store is away beyond doubt.

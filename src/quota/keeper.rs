@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
@@ -14,8 +14,7 @@ use tokio::sync::oneshot;
 use super::ask::{Ask, Handover, Reply};
 use super::batch::{Batch, Opening, Outcome, Restored, Verdict};
 use super::book::{Answer, Book};
-use super::call_keeping::BOOK_EVERY;
-use super::calls::Calls;
+use super::call_keeping::{BOOK_EVERY, Counter};
 use super::instance::Instance;
 use super::lease::Lease;
 use super::ledger;
@@ -45,9 +44,7 @@ pub struct Quota {
     failing: Arc<AtomicUsize>,
     pub(super) shelter: Shelter,
     pub(super) away: Away,
-    pub(super) calls: Calls,
-    /// Somebody's word about calls waits in the mailbox.
-    pub(super) calls_told: Arc<AtomicBool>,
+    pub(super) counter: Counter,
 }
 
 impl Quota {
@@ -63,7 +60,7 @@ impl Quota {
         let presence = StoreWatch::new(instance.grace_seconds);
         let away = presence.shown();
         let (open_accounts, failing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (calls, calls_told) = (Calls::default(), Arc::new(AtomicBool::new(false)));
+        let counter = Counter::default();
         let keeper = QuotaKeeper {
             store,
             instance,
@@ -86,12 +83,9 @@ impl Quota {
             spooling: false,
             spool_used: false,
             spool_broken: false,
-            calls: calls.clone(),
-            calls_told: calls_told.clone(),
-            booking_calls: false,
-            calls_asked: false,
+            counter: counter.clone(),
         };
-        Self { keeper: keeper.start(), open_accounts, failing, shelter, away, calls, calls_told }
+        Self { keeper: keeper.start(), open_accounts, failing, shelter, away, counter }
     }
 
     /// Opens a session's account and returns its lease, still empty.
@@ -189,13 +183,7 @@ pub struct QuotaKeeper {
     /// The spool takes nothing: sessions can't go on without the store.
     pub(super) spool_broken: bool,
     /// HTTP calls.
-    pub(super) calls: Calls,
-    /// Somebody's word about them waits in the mailbox.
-    pub(super) calls_told: Arc<AtomicBool>,
-    /// A transaction with calls is running.
-    pub(super) booking_calls: bool,
-    /// Somebody asked meanwhile.
-    pub(super) calls_asked: bool,
+    pub(super) counter: Counter,
 }
 
 impl Actor for QuotaKeeper {
@@ -244,11 +232,7 @@ impl Handler<Ask> for QuotaKeeper {
                 }
             }
             Ask::Write { session_id } => self.book.press(&session_id),
-            Ask::BookCalls => {
-                self.calls_told.store(false, Ordering::Release);
-                self.book_calls(ctx);
-                return;
-            }
+            Ask::BookCalls => return self.asked_to_book(ctx),
             Ask::SettleAll => self.book.close_all("draining"),
             Ask::Settle { session_id, epoch, .. } if self.book.superseded(&session_id, epoch) => {}
             Ask::Settle { session_id, reason, parks, reply, epoch: _ } => {

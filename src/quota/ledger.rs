@@ -10,9 +10,9 @@ use super::balances::{AUDIO, Balances, Sums, TOKENS, charges, marks, signed, tok
 use super::batch::{Batch, Line, Outcome, Reading, Verdict};
 use super::grants::{Grants, spends_tokens};
 use super::instance::Instance;
+use super::periods::start_periods;
 use super::takeover;
 use super::tally::Presence;
-use super::window;
 use crate::error::Error;
 use crate::store::accounting::{self, Advance, UsageEvent};
 use crate::store::backend::AnyConnection;
@@ -188,21 +188,6 @@ fn charge(connection: &mut AnyConnection, lines: &[&Line]) -> Result<(), Error> 
     }
     accounting::charge(connection, AUDIO, &charges(audio))?;
     accounting::charge(connection, TOKENS, &charges(tokens))
-}
-
-/// Starts the periods that are due.
-///
-/// # Errors
-/// The store's.
-pub(super) fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
-    for budget in accounting::budgets_due(connection, now.as_microsecond())? {
-        let Ok((start, end)) = window::period(&budget.window_span, &budget.tz, now) else {
-            log::error!("budget {} has no period: mend its window or time zone", budget.id);
-            continue;
-        };
-        accounting::start_period(connection, &budget, start.as_microsecond(), end.map(Timestamp::as_microsecond))?;
-    }
-    Ok(())
 }
 
 fn record(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {

@@ -18,6 +18,7 @@ pub mod instance;
 pub mod keeper;
 pub mod lease;
 pub mod ledger;
+pub mod periods;
 pub mod purse;
 pub mod rate;
 pub mod replay;
