@@ -1,8 +1,7 @@
 //! How the keeper books HTTP calls: all that has gathered in one transaction, a few times a second, and at once when
 //! somebody waits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -15,24 +14,10 @@ use super::purse::Amounts;
 use crate::clock;
 use crate::error::Error;
 
-/// Calls that nobody waits for are booked this often.
-pub const BOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long somebody who reads what was used waits for what is not booked yet.
 const READERS_PATIENCE: Duration = Duration::from_secs(3);
 /// After a failed transaction.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// Calls, as the keeper and its handles share them.
-#[derive(Clone, Default)]
-pub struct Counter {
-    calls: Calls,
-    /// Somebody's word about them waits in the mailbox.
-    told: Arc<AtomicBool>,
-    /// A transaction with calls is running.
-    booking: Arc<AtomicBool>,
-    /// Somebody asked while it was.
-    asked: Arc<AtomicBool>,
-}
 
 impl Quota {
     /// Takes a call's share of its license's budgets: mostly at hand, else from the store.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::ask::{Ask, Handover, Reply};
 use super::batch::{Batch, Opening, Outcome, Restored, Verdict};
 use super::book::{Answer, Book};
-use super::call_keeping::{BOOK_EVERY, Counter};
+use super::counter::{BOOK_EVERY, Counter};
 use super::instance::Instance;
 use super::lease::Lease;
 use super::ledger;

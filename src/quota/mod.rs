@@ -10,6 +10,7 @@ pub mod book;
 pub mod call_keeping;
 pub mod call_ledger;
 pub mod calls;
+pub mod counter;
 pub mod cushion;
 pub mod grants;
 pub mod healing;
