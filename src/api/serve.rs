@@ -18,6 +18,7 @@ use crate::completion::call::{self, Call, Tools};
 use crate::completion::head::Head;
 use crate::completion::outgoing::Passed;
 use crate::completion::reply::{Body, Piece, Reply};
+use crate::completion::served::Cut;
 use crate::config::settings::Secret;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -67,7 +68,7 @@ pub async fn serve(
         return Err(Error::ModelNotAllowed(head.model));
     }
     let bill = bill(gateway, request, &caller, (api, &head), arrived).await?;
-    let cut = request.conn_data::<ClientSocket>().cloned().map(|socket| Box::new(move || socket.cut()) as call::Cut);
+    let cut = request.conn_data::<ClientSocket>().cloned().map(|socket| Box::new(move || socket.cut()) as Cut);
     let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
     let license_id = caller.license_id.clone();
     let call = Call {

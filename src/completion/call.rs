@@ -14,21 +14,19 @@ use super::head::Head;
 use super::outgoing::{Passed, outgoing};
 use super::pump::Pump;
 use super::reply::{Body, Reply};
+use super::served::{Chosen, Cut, Served};
 use crate::error::Error;
 use crate::upstream::account::Account;
 use crate::upstream::choice::{NoAccount, Wanted};
 use crate::upstream::http::HttpCaller;
 use crate::upstream::native::about::About;
 use crate::upstream::outcome::Outcome;
-use crate::upstream::pool::{Pick, Pool};
+use crate::upstream::pool::Pool;
 
 /// Pieces of a stream that wait for their caller.
 const WAITING: usize = 2;
 /// Accounts that are asked for one call at most.
 const ACCOUNTS: usize = 8;
-
-/// What cuts a caller's connection.
-pub type Cut = Box<dyn FnOnce()>;
 
 /// One call.
 pub struct Call {
@@ -61,43 +59,6 @@ pub struct Tools {
     pub pool: Pool,
     /// REQUEST_TIMEOUT: until an answer begins, between two pieces of it, and for reading on when the caller has left.
     pub timeout: Duration,
-}
-
-/// Who takes the call.
-enum Chosen {
-    Ours(Pick),
-    Own(Arc<Account>),
-}
-
-impl Chosen {
-    fn account(&self) -> &Account {
-        match self {
-            Self::Ours(pick) => &pick.account,
-            Self::Own(account) => account,
-        }
-    }
-
-    fn report(&self, outcome: Outcome) {
-        if let Self::Ours(pick) = self {
-            pick.report(outcome, Instant::now());
-        }
-    }
-}
-
-/// An account's hold on a call, for as long as its answer lasts.
-pub struct Served(Chosen);
-
-impl Served {
-    /// The account's id.
-    #[must_use]
-    pub fn account_id(&self) -> &str {
-        &self.0.account().id
-    }
-
-    /// The stream broke off.
-    pub fn broke_off(&self) {
-        self.0.report(Outcome::Failing);
-    }
 }
 
 /// Makes a call; its answer begins here. Should the caller leave, it goes on to its end by itself, and is booked.

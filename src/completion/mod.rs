@@ -11,4 +11,5 @@ pub mod outgoing;
 pub mod pump;
 pub mod relay;
 pub mod reply;
+pub mod served;
 pub mod usage;

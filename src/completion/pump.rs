@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 
 use super::api::Dialect;
 use super::bill::Bill;
-use super::call::{Cut, Served};
 use super::failure;
 use super::relay::{Relay, Step};
 use super::reply::{self, Piece};
+use super::served::{Cut, Served};
 use crate::error::Error;
 
 /// A caller that takes nothing for so long has left, whatever its connection says.

@@ -1,11 +1,14 @@
 //! The gateway as a process of its own: memory under a flood, a hard kill, an orderly end.
 
+use std::cell::Cell;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use livetranslate::simulator::server::{Options, Simulator};
 use serde_json::json;
 
+use crate::support::caller::Caller;
 use crate::support::customer::Customer;
 use crate::support::operator::Operator;
 
@@ -30,6 +33,7 @@ impl Gateway {
             .env("DATABASE_URL", "sqlite://central.db")
             .env("DASHSCOPE_API_KEY", "sk-provider-key-for-tests")
             .env("DASHSCOPE_WEBSOCKET_BASE_URL", simulator.websocket_base())
+            .env("DASHSCOPE_HTTP_BASE_URL", simulator.http_base())
             .env("LOG_LEVEL", "warn")
             .stderr(Stdio::null())
             .spawn()
@@ -131,6 +135,47 @@ fn what_was_booked_survives_a_hard_kill() {
         let listed = again.operator().get("/admin/sessions").await.body["data"].clone();
         assert_eq!(listed, json!([]));
         alice.dial().await.hang_up().await;
+    });
+}
+
+#[test]
+fn calls_that_were_answered_are_booked_after_a_hard_kill() {
+    with_simulator(async |simulator, folder| {
+        let mut gateway = Gateway::start(folder, simulator).await;
+        let alice = gateway.licensee().await;
+        let answered = Cell::new(0);
+        let calls = join_all((0..8).map(|number| {
+            let alice = Caller::new(gateway.url.clone(), &alice.token);
+            let answered = &answered;
+            async move {
+                let question = if number % 2 == 0 { Caller::question("a b c") } else { Caller::streamed("a b c") };
+                while let Some(answer) = alice.try_post("/v1/chat/completions", &question).await {
+                    let whole = answer.contains("\"total_tokens\"") || answer.ends_with("data: [DONE]\n\n");
+                    answered.set(answered.get() + i64::from(whole));
+                }
+            }
+        }));
+        let killed = async {
+            while answered.get() < 200 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            gateway.child.kill().unwrap();
+            gateway.child.wait().unwrap();
+        };
+        futures_util::future::join(calls, killed).await;
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let mut again = Gateway::start(folder, simulator).await;
+            let totals = again.operator().get("/admin/usage").await.body["totals"].clone();
+            let license = Customer::new(again.url.clone(), &alice.license_id, &alice.token);
+            let budgets = license.api().get("/v1/license").await.body["budgets"].clone();
+            seen.push((totals["requests"].as_i64().unwrap(), totals, budgets));
+            again.child.kill().unwrap();
+            again.child.wait().unwrap();
+        }
+        let (booked, asked) = (seen[0].0, i64::try_from(simulator.calls().len()).unwrap());
+        assert!((answered.get()..=asked).contains(&booked), "{} answered, {booked} booked", answered.get());
+        assert_eq!(seen[0], seen[1], "what was booked late is not booked again");
     });
 }
 

@@ -35,6 +35,14 @@ impl Caller {
         Operator::with_bearer(self.url.clone(), &self.token).post(path, body).await
     }
 
+    /// `POST`, read whole; none when the gateway goes away.
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Option<String> {
+        let client = awc::Client::builder().timeout(std::time::Duration::from_secs(60)).finish();
+        let request = client.post(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let body = request.send_json(body).await.ok()?.body().await.ok()?;
+        Some(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Anything, read whole.
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
