@@ -162,8 +162,8 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         servers.push(server.handle());
         actix_web::rt::spawn(server);
     }
-    if gateway.config.upstream.dashscope_api_key.is_none() {
-        log::warn!("DASHSCOPE_API_KEY is not set: sessions are refused until it is");
+    if gateway.pool.accounts().is_empty() {
+        log::warn!("there is no upstream account: set DASHSCOPE_API_KEY or add one at /admin/accounts");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     Ok(Running { address, servers, gateway, presence, disk_watch })
@@ -264,7 +264,8 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
         set => set,
     };
     let server = HttpServer::new(move || {
-        let dialer = Dashscope::new(&shared.config.upstream, limiter.clone(), shared.metrics.clone());
+        let dialer =
+            Dashscope::new(&shared.config.upstream, shared.pool.clone(), limiter.clone(), shared.metrics.clone());
         let http = HttpCaller::new(connect, shared.config.upstream.http2);
         let tools = Tools { http, pool: shared.pool.clone(), timeout };
         App::new()

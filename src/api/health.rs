@@ -14,6 +14,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::store::connection::Store;
+use crate::upstream::pool::AccountState;
 
 /// How long an answer of the store is good for: probes may be frequent, the store is asked rarely.
 const FRESH: Duration = Duration::from_secs(1);
@@ -54,10 +55,10 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
     // Who is known is served for a while without the store.
     let serves = there || gateway.quota.away().is_bridged();
     let quota = gateway.quota.healthy() && away_since.is_none() && !full;
-    let upstream = gateway.config.upstream.dashscope_api_key.is_some() || gateway.config.upstream.allow_byok;
+    let upstream = upstream(&gateway);
     let draining = gateway.draining();
     let word = |good: bool, bad: &'static str| if good { "ok" } else { bad };
-    let status = match (serves, there && quota && upstream && !draining) {
+    let status = match (serves, there && quota && upstream == "ok" && !draining) {
         (true, true) => "ok",
         (true, false) => "degraded",
         (false, _) => "unavailable",
@@ -69,7 +70,7 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
         "uptime": probe.begun.elapsed().as_secs(),
         "components": {
             "database": if full { "disk full" } else { word(there && away_since.is_none(), "unavailable") },
-            "upstream": word(upstream, "unconfigured"),
+            "upstream": upstream,
             // No limit is shared between instances yet.
             "redis": "unused",
             "quota": word(quota, "failing"),
@@ -80,6 +81,19 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "2")).json(body)
+    }
+}
+
+/// Whether calls find an account.
+fn upstream(gateway: &Gateway) -> &'static str {
+    let states = gateway.pool.states(Instant::now());
+    // What only makes the pool prefer another account is no reason for a word.
+    let refuses = |state: &AccountState| state.barred;
+    match states.iter().all(refuses) {
+        _ if states.is_empty() && gateway.config.upstream.allow_byok => "ok",
+        _ if states.is_empty() => "unconfigured",
+        true => "unavailable",
+        false => "ok",
     }
 }
 

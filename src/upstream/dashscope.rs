@@ -1,15 +1,18 @@
 //! Dials DashScope's WebSockets with the server's key, or with the caller's own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_codec::Framed;
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::http::{StatusCode, Version};
 use awc::{BoxedSocket, Client};
 
+use super::account::{Account, Kind, State};
+use super::choice::Wanted;
 use super::codec::Apart;
 use super::limiter::DialLimiter;
+use super::pool::Pool;
 use super::tcp;
 use crate::config::settings::{Secret, Upstream};
 use crate::error::Error;
@@ -54,21 +57,27 @@ impl Passed {
 #[derive(Clone)]
 pub struct Dashscope {
     client: Client,
-    base_url: Arc<str>,
-    api_key: Option<Secret>,
+    /// Where the settings' account is called, by HTTP and by WebSocket; a caller's own key goes there too.
+    http_base: Arc<str>,
+    websocket_base: Arc<str>,
+    pool: Pool,
     limiter: DialLimiter,
     metrics: Metrics,
 }
 
+/// Accounts that are dialled for one leg at most.
+const ACCOUNTS: usize = 3;
+
 impl Dashscope {
-    /// A dialer for the first account of the settings. rustls' provider must be installed.
+    /// A dialer for the accounts of a pool. rustls' provider must be installed.
     #[must_use]
-    pub fn new(settings: &Upstream, limiter: DialLimiter, metrics: Metrics) -> Self {
+    pub fn new(settings: &Upstream, pool: Pool, limiter: DialLimiter, metrics: Metrics) -> Self {
         let timeout = Duration::from_millis(settings.dial_timeout_ms);
         Self {
             client: client(timeout),
-            base_url: settings.dashscope_websocket_base_url.trim_end_matches('/').into(),
-            api_key: settings.dashscope_api_key.clone(),
+            http_base: settings.dashscope_http_base_url.trim_end_matches('/').into(),
+            websocket_base: settings.dashscope_websocket_base_url.trim_end_matches('/').into(),
+            pool,
             limiter,
             metrics,
         }
@@ -82,12 +91,66 @@ impl Dashscope {
     }
 
     async fn open(&self, endpoint: Endpoint<'_>, passed: &Passed) -> Result<Socket, Undialled> {
-        let key = passed.own_key.as_ref().or(self.api_key.as_ref());
-        let key = key.ok_or(Undialled { error: Error::NoUpstreamAvailable, lasting: true })?;
+        if let Some(own_key) = &passed.own_key {
+            return self.knock(endpoint, passed, &self.websocket_base, own_key).await;
+        }
+        let mut last = Undialled { error: Error::NoUpstreamAvailable, lasting: true };
+        for account in self.accounts(endpoint) {
+            let base = self.websocket_base_of(&account.base_url);
+            match self.knock(endpoint, passed, &base, &account.credential).await {
+                Ok(socket) => return Ok(socket),
+                Err(Undialled { error: error @ Error::Overloaded, lasting }) => {
+                    return Err(Undialled { error, lasting });
+                }
+                Err(refused) => last = refused,
+            }
+        }
+        Err(last)
+    }
+
+    /// Whom to dial, in turn: whom the pool would choose, then all others. Health is for choosing between accounts:
+    /// where there is but one, a session's leg goes on trying it.
+    fn accounts(&self, endpoint: Endpoint<'_>) -> Vec<Arc<Account>> {
+        let model = match endpoint {
+            Endpoint::Realtime { model } => Some(model),
+            Endpoint::Inference => None,
+        };
+        let wanted = Wanted { kinds: &[Kind::Dashscope], model: model.unwrap_or_default(), sticky: None, tried: &[] };
+        let first = self.pool.choose(&wanted, Instant::now()).ok().map(|pick| pick.account.clone());
+        let able = |account: &Arc<Account>| account.kind == Kind::Dashscope && account.state == State::Enabled;
+        let mut others: Vec<_> = self.pool.accounts().into_iter().filter(able).collect();
+        let meant = |account: &Arc<Account>| model.is_none_or(|model| account.serves(model));
+        if others.iter().any(meant) {
+            others.retain(meant);
+        } else {
+            others.retain(|account| account.serves_anything());
+        }
+        others.sort_by_key(|account| account.priority);
+        let first = first.filter(|first| others.iter().any(|other| other.id == first.id));
+        others.retain(|other| first.as_ref().is_none_or(|first| first.id != other.id));
+        first.into_iter().chain(others).take(ACCOUNTS).collect()
+    }
+
+    /// Where an account's WebSockets are: beside its HTTP API, unless the settings say otherwise.
+    fn websocket_base_of(&self, http_base: &str) -> String {
+        if *http_base == *self.http_base {
+            return self.websocket_base.to_string();
+        }
+        // `https://` becomes `wss://`, `http://` `ws://`.
+        format!("{}/api-ws/v1", http_base.replacen("http", "ws", 1))
+    }
+
+    async fn knock(
+        &self,
+        endpoint: Endpoint<'_>,
+        passed: &Passed,
+        base_url: &str,
+        key: &Secret,
+    ) -> Result<Socket, Undialled> {
         self.limiter.turn().await.map_err(|error| Undialled { error, lasting: false })?;
         let url = match endpoint {
-            Endpoint::Realtime { model } => format!("{}/realtime?model={model}", self.base_url),
-            Endpoint::Inference => format!("{}/inference", self.base_url),
+            Endpoint::Realtime { model } => format!("{base_url}/realtime?model={model}"),
+            Endpoint::Inference => format!("{base_url}/inference"),
         };
         let mut request = self.client.ws(url).max_frame_size(FRAME_LIMIT).bearer_auth(key.expose());
         request = request.header("user-agent", concat!("livetranslate-central/", env!("CARGO_PKG_VERSION")));

@@ -51,6 +51,8 @@ pub struct AccountState {
     pub healthy: bool,
     /// Whole seconds, rounded up, until it is asked again.
     pub cooling_seconds: Option<u64>,
+    /// Whether it isn't asked until then, though there be no other.
+    pub barred: bool,
     /// `closed`, `open` or `half_open`.
     pub breaker: &'static str,
     /// [`Outcome::word`] of its latest failure.
@@ -191,6 +193,7 @@ impl Seat {
             in_flight: self.in_flight,
             healthy: standing == Standing::Ready && phase == Phase::Closed,
             cooling_seconds,
+            barred: matches!(standing, Standing::Barred(_)),
             breaker: phase.word(),
             last_failure: self.health.last_failure,
             served: self.served,

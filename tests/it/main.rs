@@ -20,6 +20,7 @@ mod continuity_model;
 mod cushion;
 mod disk;
 mod endings;
+mod failover;
 mod instances;
 mod openapi;
 mod process;
