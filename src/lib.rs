@@ -1,7 +1,8 @@
 //! LiveTranslate Central: the architecture page.
 //!
 //! One gateway that an operator runs and customers see as one address: it relays realtime voice translation
-//! to DashScope, issues licenses and API keys, and keeps quotas so exactly that they can be billed.
+//! to DashScope, serves the APIs of OpenAI, Anthropic and DashScope over a pool of upstream accounts, issues licenses
+//! and API keys, and keeps quotas so exactly that they can be billed.
 //!
 //! ```text
 //!  customer's program                      one worker thread                             DashScope
@@ -26,7 +27,8 @@
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
-//! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store |
+//! |   | [`completion`]: one HTTP call. The pure `head`, `outgoing`, `failure`, `relay`, `meter` and `usage`; the shells `call` (from account to account), `attempt` (one of them) and `pump` (a stream to its end); `bill`: what it owes |
+//! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store; for HTTP calls the pure `purse` and `rate`, `calls` and the transaction in `call_ledger` |
 //! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`seal`]: credentials at rest; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
@@ -89,6 +91,23 @@
 //! each notification, and tells the roster which sessions here must end, or end at another time. Upstream accounts have
 //! a version of their own, which [`accounts`] looks at once a second.
 //!
+//! *A chat call.* [`api::serve`]: guard (asks the store about a credential once a second at most) → [`completion::head`]
+//! reads what must be known of the body → [`quota::rate`] → the call's share of its license's budgets → a task of its
+//! own, [`completion::call`]: choose an account → [`completion::outgoing`] says the request in its words, unknown fields
+//! intact → [`completion::attempt`] waits for the first byte that the caller may see. Until then a failure that is the
+//! account's ([`completion::failure`]) leads to the next account; one that is the request's is told in the provider's
+//! words. A stream then goes through [`completion::relay`], event by event, at the caller's pace: bytes are kept, or
+//! translated by [`upstream::native`] where the account is called in DashScope's own protocol; what speaks of our
+//! account is replaced. When the caller leaves, [`completion::pump`] reads on. Before the last word goes out, the bill
+//! is settled.
+//!
+//! *A call booked.* [`quota::purse`] holds in the store what this instance may give out for a license, so that most
+//! calls begin without asking; where little is left it holds nothing in advance, and each call waits for the keeper.
+//! What an answer cost is a line in the journal ([`store::journal`]) before its last byte leaves: it survives the
+//! process. A few times a second, and when somebody waits or reads, [`quota::call_ledger`] books all that gathered and
+//! sets the holds anew, in one transaction; then the journal's segment goes. While the store is away the lines stay,
+//! and a process that dies leaves them to the next one in its DATA_DIR. A call has an id: booked twice it counts once.
+//!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.
 //! A change is told to the roster, which tells the license's live sessions, and announced to other instances.
@@ -122,6 +141,12 @@
 //!   ([`session::flow`]), each charged at least 1 KiB; when one is full its source is not read.
 //! - A slow customer (30 s without taking data) is closed with 4008 and cut; a slow provider stops the customer's
 //!   being read, and is given up after 30 s; both rules are [`session::watch`]'s.
+//! - All calls of a license together pass a budget in tokens by what one call uses beyond what was left for it, and what
+//!   calls use beyond their own limits; a budget in requests by nothing. What is held for calls is part of what is
+//!   reserved, and comes back when they end, or when their instance is gone.
+//! - A call is tried again only before its first byte, and booked once, by the answer that its caller got. A stream
+//!   costs memory for what is under way, not for its length: two events wait for the caller, then the provider is not
+//!   read.
 //! - Every event passes byte for byte. Added are only: an `error` event before a close by the gateway, upstream
 //!   `session.finish` (LiveTranslate) when the customer left without it or may send no more, and what leg replacement
 //!   needs: one `response.done` for a response that was cut short, times on the session's line.
@@ -132,7 +157,7 @@
 //! - Secrets, audio and text never reach a log; secrets print as `***`.
 //!
 //! # Seams
-//! Other ways to a provider belong in [`upstream`]; more listeners of one speaker beside [`session::customer`].
+//! Other ways to a provider belong in [`upstream`], another dialect of callers in [`completion::api`]; more listeners of one speaker beside [`session::customer`].
 pub mod accounts;
 pub mod api;
 pub mod app;
