@@ -207,6 +207,9 @@ impl Calls {
         let mut shared = self.shared();
         shared.doubtful = shared.doubtful.max(booking.batch.rows.len());
         shared.segments.extend(booking.segments);
+        for line in &booking.batch.lines {
+            shared.purses.entry(line.license_id.clone()).or_default().lose_track();
+        }
         for call in booking.waiting.into_iter().flatten().rev() {
             if away || now.duration_since(call.since) >= PATIENCE {
                 drop(call.reply.send(Err(error.clone())));

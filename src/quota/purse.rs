@@ -95,6 +95,8 @@ pub struct Purse {
     tokens: Pot,
     requests: Pot,
     scarce: bool,
+    /// The outcome of the last transaction is unknown: the store may hold more than is known of.
+    unsure: bool,
 }
 
 impl Purse {
@@ -122,12 +124,18 @@ impl Purse {
         self.known_at = None;
     }
 
+    /// The outcome of a transaction is unknown: the store is looked at again, whoever calls.
+    pub fn lose_track(&mut self) {
+        self.unsure = true;
+        self.doubt();
+    }
+
     /// Whether there is nothing to write: nothing held that lies idle, nothing given out, nothing learned lately.
     #[must_use]
     pub fn is_idle(&self, now: Instant) -> bool {
         let pots = [self.tokens, self.requests];
         let known = self.known_at.is_some_and(|at| now.duration_since(at) < KNOWN_FOR);
-        pots.iter().all(|pot| pot.held == 0 && pot.taken == 0 && pot.lately == 0) && !known
+        pots.iter().all(|pot| pot.held == 0 && pot.taken == 0 && pot.lately == 0) && !known && !self.unsure
     }
 
     /// Whether what is held differs from what should be, or its budgets should be looked at again.
@@ -138,7 +146,7 @@ impl Purse {
         let active = self.tokens.lately > 0 || self.requests.lately > 0;
         let old = self.known_at.is_none_or(|at| now.duration_since(at) >= LOOK_AFTER);
         let idle = !active && (self.tokens.free() > 0 || self.requests.free() > 0);
-        active && old || idle
+        active && old || idle || self.unsure
     }
 
     /// The line of a transaction that books `spent`. Until its outcome is known no more is given out than it keeps.
@@ -168,6 +176,7 @@ impl Purse {
         self.limited = Some(standing.limited);
         self.known_at = Some(now);
         self.scarce = standing.scarce;
+        self.unsure = false;
         self.tokens.taken -= spent.tokens;
         self.requests.taken -= spent.requests;
         self.tokens.held = standing.held.tokens;

@@ -292,3 +292,27 @@ fn a_key_of_ones_own_is_metered_as_requests() {
         assert_eq!(alice.send("POST", "/v1/chat/completions", &own, &Caller::question("x")).await.status, 400);
     });
 }
+
+#[test]
+fn figures_tell_routes_accounts_and_tokens() {
+    on_sqlite(async |app| {
+        let alice = caller(app, json!({})).await;
+        alice.post("/v1/chat/completions", &Caller::question("x")).await;
+        alice.post("/v1/chat/completions", &Caller::streamed("x")).await;
+        app.calls_ended().await;
+        let figures = app.operator().get("/metrics").await.text;
+        let [_, input, _, output, _] = counted(app);
+        for line in [
+            r#"livetranslate_calls_total{account="env-dashscope",class="2xx",route="chat"} 2"#.to_owned(),
+            r#"livetranslate_call_seconds_count{route="chat"} 2"#.to_owned(),
+            r#"livetranslate_call_overhead_seconds_count{route="chat"} 2"#.to_owned(),
+            r#"livetranslate_call_first_byte_seconds_bucket{route="chat",le="+Inf"} 2"#.to_owned(),
+            format!(r#"livetranslate_call_tokens_total{{kind="input"}} {input}"#),
+            format!(r#"livetranslate_call_tokens_total{{kind="output"}} {output}"#),
+            "livetranslate_calls_running 0".to_owned(),
+            r#"livetranslate_account_outcomes_total{account="env-dashscope",outcome="served"} 2"#.to_owned(),
+        ] {
+            assert!(figures.contains(&line), "{line}\n{figures}");
+        }
+    });
+}

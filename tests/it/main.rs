@@ -25,6 +25,7 @@ mod instances;
 mod openapi;
 mod process;
 mod program;
+mod purses;
 mod refusals;
 mod relay;
 mod replacement;
