@@ -349,7 +349,8 @@ impl Running {
             0 => gateway.quota.calls().end_journal(),
             open => log::warn!("{open} calls are not booked; those that were answered are in the journal"),
         }
-        self.presence.end(unsettled == 0).await;
-        unsettled == 0
+        let settled = unsettled == 0 && gateway.quota.open_calls() == 0;
+        self.presence.end(settled).await;
+        settled
     }
 }

@@ -30,6 +30,8 @@ use crate::upstream::account::{Account, Kind, Mode, State};
 
 /// The longest that a request's body may take to come in.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// Set aside for an answer whose caller names no limit, tokens; more where the license's answers have cost more.
+const USUAL_OUTPUT: u64 = 1_024;
 /// Whom calls with nothing but a provider's key are booked on.
 const OWN_KEY: &str = "byok";
 
@@ -143,7 +145,8 @@ async fn bill(
     let tokens = if caller.own_key.is_some() || !api.is_metered() {
         0
     } else {
-        head.input_tokens.saturating_add(head.output_tokens)
+        let usual = || gateway.quota.calls().usual_output(&caller.license_id).unsigned_abs().max(USUAL_OUTPUT);
+        head.input_tokens.saturating_add(head.most_output.unwrap_or_else(usual))
     };
     let entered = gateway.rates.enter(&caller.license_id, &limits, tokens, Instant::now());
     let pass = entered.inspect_err(|_| {

@@ -9,8 +9,6 @@ use super::estimate;
 use crate::error::Error;
 use crate::wire::members::Members;
 
-/// Reserved for an answer whose request names no limit, tokens.
-const USUAL_OUTPUT: u64 = 1_024;
 /// No model's name is longer.
 const LONGEST_NAME: usize = 200;
 /// So much of a conversation's beginning tells it from others, bytes.
@@ -39,8 +37,8 @@ pub struct Head {
     pub wants_usage: bool,
     /// Tokens in, guessed.
     pub input_tokens: u64,
-    /// Tokens out at most, or guessed.
-    pub output_tokens: u64,
+    /// Tokens out at most, if the caller says so; 0 where nothing is generated.
+    pub most_output: Option<u64>,
     /// What calls of one conversation have in common.
     pub conversation: u64,
 }
@@ -72,7 +70,7 @@ impl Head {
         Ok(Self {
             conversation: conversation(&members, &model),
             input_tokens: estimate::tokens(body),
-            output_tokens: if api.generates() { output_tokens(&members) } else { 0 },
+            most_output: if api.generates() { most_output(&members) } else { Some(0) },
             model,
             streams,
             wants_usage,
@@ -91,15 +89,15 @@ fn model(members: &Members<'_>) -> Result<String, Error> {
     }
 }
 
-fn output_tokens(members: &Members<'_>) -> u64 {
+fn most_output(members: &Members<'_>) -> Option<u64> {
     let named = |members: &Members<'_>| {
         let limits = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
         limits.into_iter().filter_map(|name| members.number(name)).max()
     };
     let inner = members.objects("parameters").next();
-    let limit = named(members).or_else(|| inner.as_ref().and_then(named)).unwrap_or(USUAL_OUTPUT);
+    let limit = named(members).or_else(|| inner.as_ref().and_then(named))?;
     let answers = members.number("n").unwrap_or(1).clamp(1, 16);
-    limit.min(1 << 20) * answers
+    Some(limit.min(1 << 20) * answers)
 }
 
 /// The caller's own word for a conversation, or how it begins: what the system says and the first question.
@@ -153,12 +151,12 @@ mod tests {
             "max_tokens": 10, "n": 2, "messages": [{"role": "user", "content": "hi"}]});
         let read = head(Api::Chat, &body);
         assert_eq!((read.model.as_str(), read.streams, read.wants_usage), ("qwen-plus", true, true));
-        assert_eq!(read.output_tokens, 20);
+        assert_eq!(read.most_output, Some(20));
         let native = json!({"model": "m", "input": {"messages": []}, "parameters": {"max_tokens": 7}});
-        assert_eq!(head(Api::Native, &native).output_tokens, 7);
+        assert_eq!(head(Api::Native, &native).most_output, Some(7));
         assert!(Head::read(Api::Native, native.to_string().as_bytes(), true).unwrap().streams);
-        assert_eq!(head(Api::Chat, &json!({"model": "m"})).output_tokens, USUAL_OUTPUT);
-        assert_eq!(head(Api::Embeddings, &json!({"model": "m", "input": "x"})).output_tokens, 0);
+        assert_eq!(head(Api::Chat, &json!({"model": "m"})).most_output, None);
+        assert_eq!(head(Api::Embeddings, &json!({"model": "m", "input": "x"})).most_output, Some(0));
     }
 
     #[test]

@@ -125,8 +125,16 @@ impl Pump {
         }
     }
 
+    /// Books what the stream has cost, once.
     fn settle(&mut self, whole: bool) {
         let cost = self.relay.cost(whole);
         self.bill.settle(self.served.account_id(), cost);
+    }
+}
+
+impl Drop for Pump {
+    /// A stream that is cut off with its worker owes what came of it.
+    fn drop(&mut self) {
+        self.settle(false);
     }
 }

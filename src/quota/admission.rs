@@ -40,6 +40,11 @@ pub fn open(
             answers.push(Err(Error::InsufficientQuota { resets_at }));
             continue;
         }
+        // What is left may be reserved by calls that run.
+        if balances.is_reserved(&opening.license_id, REQUESTS) {
+            answers.push(Err(Error::InsufficientQuota { resets_at: None }));
+            continue;
+        }
         if let Err(refusal) = seats.make_room(connection, opening, now)? {
             answers.push(Err(refusal));
             continue;

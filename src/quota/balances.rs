@@ -73,6 +73,13 @@ impl Balances {
         }
     }
 
+    /// Whether nothing of a budget in this unit is left but what is reserved.
+    #[must_use]
+    pub fn is_reserved(&self, license_id: &str, unit: &str) -> bool {
+        let mut budgets = self.of(license_id).iter().filter(|row| row.unit == unit);
+        budgets.any(|row| row.used_units + row.reserved_units >= row.limit_units)
+    }
+
     /// When the last of the license's used-up budgets of these units starts anew: `None` if none is
     /// used up, `Some(None)` if one never does.
     #[must_use]

@@ -16,6 +16,8 @@ use crate::error::Error;
 
 /// How long somebody who reads what was used waits for what is not booked yet.
 const READERS_PATIENCE: Duration = Duration::from_secs(3);
+/// Whoever waits looks this often whether the store is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a failed transaction.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -35,10 +37,20 @@ impl Quota {
         if away {
             return Err(Error::storage("the store is away, and nothing is held for this license"));
         }
-        let answer = self.counter.calls.wait(license_id, need);
+        let mut answer = self.counter.calls.wait(license_id, need);
         self.tell_of_calls();
-        let answer = tokio::time::timeout(OPENING_PATIENCE, answer).await;
-        answer.map_err(|_| Error::storage("no share was given in time"))?.map_err(Error::internal)?
+        let patience = Instant::now() + OPENING_PATIENCE;
+        while Instant::now() < patience {
+            if let Ok(answer) = tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+                return answer.map_err(Error::internal)?;
+            }
+            // The store may have gone away meanwhile.
+            if self.away.since().is_some() {
+                let share = self.counter.calls.take(license_id, need, self.away.is_bridged());
+                return share.ok_or_else(|| Error::storage("the store is away, and nothing is held for this license"));
+            }
+        }
+        Err(Error::storage("no share was given in time"))
     }
 
     /// Resolves when all calls that were answered by now are booked, or after some seconds.
@@ -107,6 +119,9 @@ impl QuotaKeeper {
                 Err(error) => {
                     let cause = error.cause().map_or_else(|| error.to_string(), str::to_owned);
                     log::warn!("calls could not be booked and will be tried again: {cause}");
+                    keeper.metrics.quota_flush_failures.inc();
+                    // It is soon known whether the store is there.
+                    keeper.book.look_again();
                     if matches!(error, Error::StorageUnavailable { .. }) {
                         keeper.presence.failed(&cause, Instant::now());
                     }

@@ -9,7 +9,7 @@ use super::instance::Instance;
 use super::periods::start_periods;
 use super::purse::{Amounts, CallLine, CallStanding, Limited};
 use crate::error::Error;
-use crate::store::accounting;
+use crate::store::accounting::{self, BudgetRow};
 use crate::store::backend::AnyConnection;
 use crate::store::call_holds::{self, Hold};
 use crate::store::calls::{self, CallRow};
@@ -40,8 +40,8 @@ pub fn write(
 ) -> Result<Vec<CallStanding>, Error> {
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
-        book(connection, &batch.rows, batch.doubt)?;
         start_periods(connection, now)?;
+        book(connection, &batch.rows, batch.doubt)?;
         let license_ids: Vec<String> = batch.lines.iter().map(|line| line.license_id.clone()).collect();
         let balances = Balances::load(connection, license_ids.clone())?;
         let holds = call_holds::of_instance(connection, &instance.id, &license_ids)?;
@@ -82,8 +82,19 @@ fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool) -> Result
     let rows: Vec<CallRow> = rows.iter().filter(|row| !known.contains(&row.id)).cloned().collect();
     calls::append(connection, &rows)?;
     let (mut tokens, mut requests) = (Sums::new(), Sums::new());
+    let license_ids: BTreeSet<&str> = rows.iter().map(|row| row.license_id.as_str()).collect();
+    let license_ids: Vec<String> = license_ids.into_iter().map(str::to_owned).collect();
+    let balances = Balances::load(connection, license_ids)?;
     for row in &rows {
-        tokens.entry(&row.license_id).or_default().0 += row.input_tokens + row.output_tokens;
+        let used = row.input_tokens + row.output_tokens;
+        let begun = |budget: &&BudgetRow| budget.period_start_us > row.occurred_at_us;
+        if balances.of(&row.license_id).iter().any(|budget| begun(&budget)) {
+            // Answered before a period began: that budget has forgotten it.
+            accounting::charge_late(connection, &row.license_id, (TOKENS, used), row.occurred_at_us)?;
+            accounting::charge_late(connection, &row.license_id, (REQUESTS, 1), row.occurred_at_us)?;
+            continue;
+        }
+        tokens.entry(&row.license_id).or_default().0 += used;
         requests.entry(&row.license_id).or_default().0 += 1;
     }
     accounting::charge(connection, TOKENS, &charges(tokens))?;
@@ -94,9 +105,10 @@ fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool) -> Result
 ///
 /// # Errors
 /// The store's.
-pub fn book_late(connection: &mut AnyConnection, rows: &[CallRow]) -> Result<(), Error> {
+pub fn book_late(connection: &mut AnyConnection, rows: &[CallRow], now: Timestamp) -> Result<(), Error> {
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
+        start_periods(connection, now)?;
         book(connection, rows, true)
     })
 }
@@ -137,7 +149,7 @@ impl Unit {
 
     /// What an ask gets: all of it, or what is left of it where that is something.
     fn grant(&self, need: i64) -> Option<i64> {
-        let grant = self.room().min(need);
+        let grant = self.room().min(need).max(0);
         (grant > 0 || need == 0).then_some(grant)
     }
 
@@ -162,11 +174,14 @@ fn serve(line: &CallLine, balances: &Balances, before: &Hold) -> CallStanding {
     let mut tokens = Unit::new(balances, id, TOKENS, (before.tokens, line.keep.tokens, line.wish.tokens));
     let mut requests = Unit::new(balances, id, REQUESTS, (before.requests, line.keep.requests, line.wish.requests));
     let used_up = balances.used_up(id, &[TOKENS, REQUESTS]);
+    // Whoever needs no tokens doesn't care that there are none.
+    let out_of_requests = balances.used_up(id, &[REQUESTS]);
     let mut grants = Vec::with_capacity(line.asks.len());
     for ask in &line.asks {
         // A request is one or none.
         let whole = requests.grant(ask.requests).filter(|granted| *granted == ask.requests);
-        let granted = match (used_up, tokens.grant(ask.tokens), whole) {
+        let stopped = if ask.tokens == 0 { out_of_requests } else { used_up };
+        let granted = match (stopped, tokens.grant(ask.tokens), whole) {
             (None, Some(some), Some(one)) => Some(Amounts { tokens: some, requests: one }),
             _ => None,
         };
@@ -183,12 +198,12 @@ fn serve(line: &CallLine, balances: &Balances, before: &Hold) -> CallStanding {
     // Who asks now will ask again.
     tokens.wish = tokens.wish.max(asked.tokens);
     requests.wish = requests.wish.max(asked.requests);
-    let scarce = [tokens.stock(0), requests.stock(0)];
+    let scarce = (tokens.stock(line.spare.tokens), requests.stock(line.spare.requests));
     CallStanding {
         limited: Limited { tokens: tokens.available.is_some(), requests: requests.available.is_some() },
         held: Amounts { tokens: tokens.held, requests: requests.held },
         grants,
         used_up,
-        scarce: scarce.contains(&true),
+        scarce: Limited { tokens: scarce.0, requests: scarce.1 },
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::call_ledger::{self, CallBatch};
 use super::purse::{Amounts, CallStanding, Purse};
+use crate::clock;
 use crate::error::Error;
 use crate::store::calls::CallRow;
 use crate::store::connection::Store;
@@ -21,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const UNBOOKED: usize = 200_000;
 /// Calls booked in one transaction at most.
 const AT_ONCE: usize = 10_000;
+/// Licenses looked at in one transaction, beside those whose calls are booked or wait.
+const LOOKED_AT: usize = 5_000;
+/// Licenses remembered at most, beside those with something in hand.
+const LICENSES: usize = 50_000;
 
 /// The calls of this instance; cheap to clone, shared by all threads.
 #[derive(Clone, Default)]
@@ -60,6 +65,7 @@ pub struct Booking {
     waiting: Vec<Vec<Waiting>>,
     segments: Vec<PathBuf>,
     readers: Vec<oneshot::Sender<()>>,
+    prepared: Instant,
 }
 
 impl Calls {
@@ -109,6 +115,12 @@ impl Calls {
         }
     }
 
+    /// What an answer may cost whose caller names no limit, going by the license's last ones.
+    #[must_use]
+    pub fn usual_output(&self, license_id: &str) -> i64 {
+        self.shared().purses.get(license_id).map_or(0, Purse::usual_output)
+    }
+
     /// The budgets of any license may have changed.
     pub fn doubt_all(&self) {
         self.shared().purses.values_mut().for_each(Purse::doubt);
@@ -133,7 +145,8 @@ impl Calls {
     pub fn prepare(&self, now: Instant) -> Option<Booking> {
         let mut shared = self.shared();
         let shared = &mut *shared;
-        shared.purses.retain(|_, purse| !purse.is_idle(now));
+        let crowded = shared.purses.len() > LICENSES;
+        shared.purses.retain(|_, purse| !purse.is_idle(now, crowded));
         let rows: Vec<CallRow> = shared.answered.iter().take(AT_ONCE).cloned().collect();
         let everything = rows.len() == shared.answered.len();
         let mut spent: HashMap<String, Amounts> = HashMap::new();
@@ -145,6 +158,7 @@ impl Calls {
             waiting.entry(call.license_id.clone()).or_default().push(call);
         }
         let looks = shared.purses.iter().filter(|(_, purse)| purse.wants_look(now)).map(|(id, _)| id);
+        let looks = looks.take(LOOKED_AT);
         let concerned: HashSet<String> = spent.keys().chain(waiting.keys()).chain(looks).cloned().collect();
         let readers = if everything { std::mem::take(&mut shared.readers) } else { Vec::new() };
         if concerned.is_empty() {
@@ -164,7 +178,7 @@ impl Calls {
         }
         let segments = if everything { shared.turn_page() } else { Vec::new() };
         let batch = CallBatch { rows, lines, doubt: shared.doubtful > 0 };
-        Some(Booking { batch: Arc::new(batch), spent, waiting: waiters, segments, readers })
+        Some(Booking { batch: Arc::new(batch), spent, waiting: waiters, segments, readers, prepared: now })
     }
 
     /// A transaction was written.
@@ -175,18 +189,22 @@ impl Calls {
         shared.doubtful = shared.doubtful.saturating_sub(booking.batch.rows.len());
         for ((line, standing), calls) in booking.batch.lines.iter().zip(standings).zip(booking.waiting) {
             let purse = shared.purses.entry(line.license_id.clone()).or_default();
-            purse.enter(booking.spent.get(&line.license_id).copied().unwrap_or_default(), standing, now);
+            let spent = booking.spent.get(&line.license_id).copied().unwrap_or_default();
+            purse.enter(spent, standing, booking.prepared);
             for (call, grant) in calls.into_iter().zip(&standing.grants) {
-                let patient = now.duration_since(call.since) < PATIENCE;
+                let patient = now.saturating_duration_since(call.since) < PATIENCE;
                 match (grant, standing.used_up) {
                     (Some(grant), _) => {
                         let share = self.share(&mut shared, &line.license_id, *grant);
                         replies.push((call.reply, Ok(share)));
                     }
                     (None, None) if patient => shared.waiting.push_back(call),
-                    (None, used_up) => {
-                        let resets_at = used_up.flatten();
+                    (None, Some(resets_at)) => {
                         replies.push((call.reply, Err(Error::InsufficientQuota { resets_at })));
+                    }
+                    // Something is left, but others that run have it.
+                    (None, None) => {
+                        replies.push((call.reply, Err(Error::RateLimited { retry_after_seconds: 2 })));
                     }
                 }
             }
@@ -204,18 +222,24 @@ impl Calls {
 
     /// A transaction failed: its rows may be written or not. `away`: the store is away beyond doubt.
     pub fn fail(&self, booking: Booking, error: &Error, away: bool, now: Instant) {
+        let mut refused = Vec::new();
         let mut shared = self.shared();
+        shared.readers.extend(booking.readers.into_iter().filter(|reader| !reader.is_closed()));
         shared.doubtful = shared.doubtful.max(booking.batch.rows.len());
         shared.segments.extend(booking.segments);
         for line in &booking.batch.lines {
             shared.purses.entry(line.license_id.clone()).or_default().lose_track();
         }
         for call in booking.waiting.into_iter().flatten().rev() {
-            if away || now.duration_since(call.since) >= PATIENCE {
-                drop(call.reply.send(Err(error.clone())));
+            if away || now.saturating_duration_since(call.since) >= PATIENCE {
+                refused.push(call.reply);
             } else {
                 shared.waiting.push_front(call);
             }
+        }
+        drop(shared);
+        for reply in refused {
+            let _gone = reply.send(Err(error.clone()));
         }
     }
 
@@ -269,6 +293,7 @@ impl Share {
         }
         let purse = shared.purses.entry(self.license_id.clone()).or_default();
         purse.settle(self.taken, used(&row));
+        purse.answered(row.output_tokens);
         shared.answered.push_back(row);
         shared.running -= 1;
     }
@@ -292,12 +317,17 @@ impl Drop for Share {
 pub fn book_orphans(store: &Store, folder: &Path) -> Result<usize, Error> {
     let mut found = 0;
     for orphan in Orphan::find(folder)? {
-        let rows: Vec<CallRow> = orphan.lines()?.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let lines = orphan.lines()?;
+        let rows: Vec<CallRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let unread = lines.len() - rows.len();
         for some in rows.chunks(AT_ONCE) {
-            store.run_blocking(|connection| call_ledger::book_late(connection, some))?;
+            store.run_blocking(|connection| call_ledger::book_late(connection, some, clock::now()))?;
         }
         found += rows.len();
-        orphan.remove();
+        if unread > 0 {
+            log::error!("{unread} lines of a journal can't be read; it is kept as *.unread");
+        }
+        orphan.end(unread > 0);
     }
     Ok(found)
 }

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use super::call_ledger;
 use super::healing::{self, Watch};
 use super::instance::Instance;
 use crate::clock;
 use crate::error::Error;
 use crate::store::backend::AnyConnection;
 use crate::store::connection::Store;
-use crate::store::instances;
+use crate::store::{accounting, call_holds, instances};
 
 /// Says for the first time that this instance is there: before its first session, which others would take for one
 /// that was left behind. Settles at once the sessions of `predecessor`, a process that is known to have ended. Blocks.
@@ -63,10 +64,16 @@ pub async fn keep(store: Store, instance: Instance) {
     }
 }
 
-/// Says that this instance goes away, with no session left behind. Blocks.
+/// Says that this instance goes away, with no session and no call left behind, and gives back what it held for calls.
+/// Blocks.
 ///
 /// # Errors
 /// `StorageUnavailable`.
 pub fn end(connection: &mut AnyConnection, instance: &Instance) -> Result<(), Error> {
-    instances::forget(connection, &instance.id, i64::MAX).map(|_| ())
+    accounting::transaction(connection, |connection| {
+        accounting::lock_ledger(connection)?;
+        let held = call_holds::take_over_due(connection, i64::MIN, std::slice::from_ref(&instance.id))?;
+        call_ledger::give_back(connection, &held)?;
+        instances::forget(connection, &instance.id, i64::MAX).map(|_| ())
+    })
 }

@@ -3,7 +3,8 @@
 //!
 //! For each unit that the license has a budget in, `held` is reserved in the store. Calls that run have taken their
 //! share, and so have those that were answered and are not booked yet. Nothing is given out beyond `held`: all
-//! instances together never pass a budget, but for what one call used beyond what it had asked for.
+//! instances together never pass a budget, but for what calls use beyond what they had asked for: a limit that the
+//! caller names, or what the license's answers have cost lately.
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ impl std::ops::AddAssign for Amounts {
     }
 }
 
+/// After so long without a call a license is forgotten: until then it is served when the store goes away.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
 /// One unit's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Pot {
@@ -37,6 +41,8 @@ struct Pot {
     taken: i64,
     /// What was given out since the last transaction.
     lately: i64,
+    /// So little is left in the budgets that nothing is held in advance.
+    scarce: bool,
 }
 
 impl Pot {
@@ -50,7 +56,7 @@ impl Pot {
     }
 }
 
-/// Which units a license has a budget in.
+/// Of which units something is so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limited {
     /// Tokens.
@@ -66,6 +72,8 @@ pub struct CallLine {
     pub license_id: String,
     /// What must stay held: calls that run, and what may be given out meanwhile.
     pub keep: Amounts,
+    /// Of that, what may be given out.
+    pub spare: Amounts,
     /// What it would be good to be able to give out before the next transaction.
     pub wish: Amounts,
     /// Calls that wait, first come first.
@@ -83,8 +91,8 @@ pub struct CallStanding {
     pub grants: Vec<Option<Amounts>>,
     /// A budget in tokens or requests is used up, until then or for ever.
     pub used_up: Option<Option<Timestamp>>,
-    /// So little is left that none of it should lie idle.
-    pub scarce: bool,
+    /// Of what so little is left that none of it should lie idle.
+    pub scarce: Limited,
 }
 
 /// One license's purse.
@@ -94,7 +102,10 @@ pub struct Purse {
     known_at: Option<Instant>,
     tokens: Pot,
     requests: Pot,
-    scarce: bool,
+    /// The budgets changed since the store was asked.
+    doubted: bool,
+    /// What an answer may cost for which the caller names no limit: what lately one has cost.
+    usual_output: i64,
     /// The outcome of the last transaction is unknown: the store may hold more than is known of.
     unsure: bool,
 }
@@ -102,7 +113,7 @@ pub struct Purse {
 impl Purse {
     /// Takes what a call needs, if it is at hand. `bridged`: the store is away, and calls go on without it.
     pub fn take(&mut self, need: Amounts, bridged: bool, now: Instant) -> bool {
-        let fresh = self.known_at.is_some_and(|at| now.duration_since(at) < KNOWN_FOR);
+        let fresh = !self.doubted && self.known_at.is_some_and(|at| now.saturating_duration_since(at) < KNOWN_FOR);
         let Some(limited) = self.limited.filter(|_| fresh || bridged) else { return false };
         let tokens = !limited.tokens || self.tokens.free() >= need.tokens;
         let requests = !limited.requests || self.requests.free() >= need.requests;
@@ -121,7 +132,18 @@ impl Purse {
 
     /// The license's budgets changed: the store is asked before the next call.
     pub fn doubt(&mut self) {
-        self.known_at = None;
+        self.doubted = true;
+    }
+
+    /// An answer cost so many tokens.
+    pub fn answered(&mut self, output_tokens: i64) {
+        self.usual_output = output_tokens.max(self.usual_output - self.usual_output / 8);
+    }
+
+    /// What an answer may cost, going by the last ones.
+    #[must_use]
+    pub fn usual_output(&self) -> i64 {
+        self.usual_output
     }
 
     /// The outcome of a transaction is unknown: the store is looked at again, whoever calls.
@@ -130,11 +152,14 @@ impl Purse {
         self.doubt();
     }
 
-    /// Whether there is nothing to write: nothing held that lies idle, nothing given out, nothing learned lately.
+    /// Whether it can be forgotten, sooner where there are many (`crowded`): nothing is held or given out, and nobody
+    /// has called for long.
     #[must_use]
-    pub fn is_idle(&self, now: Instant) -> bool {
+    pub fn is_idle(&self, now: Instant, crowded: bool) -> bool {
         let pots = [self.tokens, self.requests];
-        let known = self.known_at.is_some_and(|at| now.duration_since(at) < KNOWN_FOR);
+        let known = self
+            .known_at
+            .is_some_and(|at| now.saturating_duration_since(at) < if crowded { KNOWN_FOR } else { KEPT_FOR });
         pots.iter().all(|pot| pot.held == 0 && pot.taken == 0 && pot.lately == 0) && !known && !self.unsure
     }
 
@@ -144,7 +169,7 @@ impl Purse {
         /// Half of what is known for: who calls all the time is never made to wait.
         const LOOK_AFTER: Duration = Duration::from_secs(1);
         let active = self.tokens.lately > 0 || self.requests.lately > 0;
-        let old = self.known_at.is_none_or(|at| now.duration_since(at) >= LOOK_AFTER);
+        let old = self.known_at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_AFTER);
         let idle = !active && (self.tokens.free() > 0 || self.requests.free() > 0);
         active && old || idle || self.unsure
     }
@@ -152,30 +177,33 @@ impl Purse {
     /// The line of a transaction that books `spent`. Until its outcome is known no more is given out than it keeps.
     pub fn line(&mut self, license_id: &str, spent: Amounts, asks: Vec<Amounts>) -> CallLine {
         let limited = self.limited.unwrap_or_default();
-        let scarce = self.scarce;
+        // What is doubted from now on is not known by this transaction.
+        self.doubted = false;
         let plan = |pot: &mut Pot, limited: bool, spent: i64| {
             let running = pot.taken - spent;
             // Twice what was given out since the last time.
             let wish = 2 * std::mem::take(&mut pot.lately);
-            let spare = if limited && !scarce { wish.min(pot.free().max(0)) } else { 0 };
+            let spare = if limited && !pot.scarce { wish.min(pot.free().max(0)) } else { 0 };
             pot.held = pot.held.min(pot.taken + spare);
-            (running + spare, wish)
+            (running + spare, spare, wish)
         };
         let tokens = plan(&mut self.tokens, limited.tokens, spent.tokens);
         let requests = plan(&mut self.requests, limited.requests, spent.requests);
         CallLine {
             license_id: license_id.to_owned(),
             keep: Amounts { tokens: tokens.0, requests: requests.0 },
-            wish: Amounts { tokens: tokens.1, requests: requests.1 },
+            spare: Amounts { tokens: tokens.1, requests: requests.1 },
+            wish: Amounts { tokens: tokens.2, requests: requests.2 },
             asks,
         }
     }
 
-    /// The transaction was written.
-    pub fn enter(&mut self, spent: Amounts, standing: &CallStanding, now: Instant) {
+    /// The transaction was written that was prepared then.
+    pub fn enter(&mut self, spent: Amounts, standing: &CallStanding, prepared: Instant) {
         self.limited = Some(standing.limited);
-        self.known_at = Some(now);
-        self.scarce = standing.scarce;
+        self.known_at = Some(prepared);
+        self.tokens.scarce = standing.scarce.tokens;
+        self.requests.scarce = standing.scarce.requests;
         self.unsure = false;
         self.tokens.taken -= spent.tokens;
         self.requests.taken -= spent.requests;

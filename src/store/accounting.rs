@@ -188,6 +188,22 @@ pub fn charge(connection: &mut AnyConnection, unit: &str, charges: &[Charge]) ->
     Ok(())
 }
 
+/// Books usage of `(unit, units)` on the license's budgets whose period had begun at `at_us`, whatever their limit.
+///
+/// # Errors
+/// The store's.
+pub fn charge_late(
+    connection: &mut AnyConnection,
+    license_id: &str,
+    (unit, units): (&str, i64),
+    at_us: i64,
+) -> Result<(), Error> {
+    let begun = budgets::table.filter(budgets::license_id.eq(license_id)).filter(budgets::unit.eq(unit));
+    let begun = begun.filter(budgets::period_start_us.le(at_us));
+    diesel::update(begun).set(budgets::used_units.eq(budgets::used_units + units)).execute(connection)?;
+    Ok(())
+}
+
 /// Takes `units` from every budget of the license at once, or from none: true if every guard held.
 /// A budget lets its last unit be passed by `overshoot` units at most.
 ///

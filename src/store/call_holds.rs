@@ -64,14 +64,19 @@ pub fn set(connection: &mut AnyConnection, instance_id: &str, hold: &Hold) -> Re
     Ok(())
 }
 
-/// Sets a term for what instances hold that are not known any more: they may be there, and only cut off.
+/// Sets a term for what instances hold that are not known any more: they may be there, and only cut off. Those that
+/// are known again have none.
 ///
 /// # Errors
 /// The store's.
 pub fn set_term(connection: &mut AnyConnection, until_us: i64) -> Result<(), Error> {
-    let known = instances::table.select(instances::id);
-    let orphaned =
-        call_holds::table.filter(call_holds::until_us.is_null()).filter(call_holds::instance_id.ne_all(known));
+    let known = || instances::table.select(instances::id);
+    // Who was taken for gone is there again.
+    let back = call_holds::table.filter(call_holds::until_us.is_not_null());
+    let back = back.filter(call_holds::instance_id.eq_any(known()));
+    diesel::update(back).set(call_holds::until_us.eq(None::<i64>)).execute(connection)?;
+    let orphaned = call_holds::table.filter(call_holds::until_us.is_null());
+    let orphaned = orphaned.filter(call_holds::instance_id.ne_all(known()));
     diesel::update(orphaned).set(call_holds::until_us.eq(until_us)).execute(connection)?;
     Ok(())
 }

@@ -21,6 +21,8 @@ pub struct Journal {
     number: u64,
     /// Whether the segment has any line.
     used: bool,
+    /// The last line was not written whole.
+    torn: bool,
     /// Held as long as the journal is.
     _lock: File,
 }
@@ -36,7 +38,7 @@ impl Journal {
         let lock = lock.ok_or_else(|| Error::storage(format!("the journal of {instance_id} is another process's")))?;
         let (path, segment) = begin(folder, instance_id, 0)?;
         let (folder, instance_id) = (folder.to_owned(), instance_id.to_owned());
-        Ok(Self { folder, instance_id, segment, path, number: 0, used: false, _lock: lock })
+        Ok(Self { folder, instance_id, segment, path, number: 0, used: false, torn: false, _lock: lock })
     }
 
     /// Adds a line, given without its end.
@@ -46,7 +48,9 @@ impl Journal {
     pub fn append(&mut self, line: &str) -> Result<(), Error> {
         // One write: a line is there, or a torn one that nobody reads.
         self.used = true;
-        let written = self.segment.write_all(format!("{line}\n").as_bytes());
+        let before = if std::mem::take(&mut self.torn) { "\n" } else { "" };
+        let written = self.segment.write_all(format!("{before}{line}\n").as_bytes());
+        self.torn = written.is_err();
         written.map_err(|error| cannot("write", &self.path, &error))
     }
 
@@ -62,7 +66,7 @@ impl Journal {
         let (path, segment) = begin(&self.folder, &self.instance_id, self.number + 1)?;
         self.number += 1;
         self.segment = segment;
-        self.used = false;
+        (self.used, self.torn) = (false, false);
         Ok(Some(std::mem::replace(&mut self.path, path)))
     }
 
@@ -115,17 +119,28 @@ impl Orphan {
     pub fn lines(&self) -> Result<Vec<String>, Error> {
         let mut lines = Vec::new();
         for path in &self.segments {
-            let bytes = std::fs::read(path).map_err(|error| cannot("read", path, &error))?;
+            let bytes = match std::fs::read(path) {
+                Ok(bytes) => bytes,
+                // Another process that began at the same time has entered it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(cannot("read", path, &error)),
+            };
             let text = String::from_utf8_lossy(&bytes);
             let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-            lines.extend(whole.map(str::to_owned));
+            lines.extend(whole.filter(|line| !line.is_empty()).map(str::to_owned));
         }
         Ok(lines)
     }
 
-    /// Removes the files: all of them were entered.
-    pub fn remove(self) {
-        self.segments.iter().for_each(|path| remove(path));
+    /// Removes the files: all of them were entered. `keeps`: not all that is in them could be read, so they are kept
+    /// under another name.
+    pub fn end(self, keeps: bool) {
+        for path in &self.segments {
+            if keeps && std::fs::rename(path, path.with_extension("unread")).is_ok() {
+                continue;
+            }
+            remove(path);
+        }
         // The lock's file last: who finds it without segments has nothing to do.
         remove(&self.lock_path);
     }
@@ -185,7 +200,7 @@ mod tests {
         drop(orphan);
         let orphan = Orphan::find(folder.path()).unwrap().pop().unwrap();
         assert_eq!(orphan.lines().unwrap(), ["b"]);
-        orphan.remove();
+        orphan.end(false);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

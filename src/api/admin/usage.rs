@@ -235,8 +235,11 @@ fn quoted(cell: &str) -> String {
 pub async fn reset(operator: Operator, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let UsageReset { license_id } = body.read_or_default()?;
+    // What was answered before counts before.
+    gateway.quota.calls_booked().await;
     let work = move |connection: &mut _| {
         accounting::transaction(connection, |connection| {
+            accounting::lock_ledger(connection)?;
             let reset = match &license_id {
                 Some(id) => budgets::reset_used(connection, id)?,
                 None => budgets::reset_all_used(connection)?,
