@@ -49,28 +49,47 @@ fn public(app: &mut ServiceConfig) {
         .service(at("/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/inference").route(get().to(realtime::inference)));
-    for base in ["/v1", "/compatible-mode/v1"] {
-        openai_calls(app, base);
-    }
-    for base in ["/v1", "/apps/anthropic/v1", "/api/v1"] {
-        app.service(at(&format!("{base}/messages")).route(post().to(anthropic::messages)))
-            .service(at(&format!("{base}/messages/count_tokens")).route(post().to(anthropic::count_tokens)));
-    }
+    openai_calls(app);
+    anthropic_calls(app);
+    dashscope_calls(app);
+    bases(app);
+}
+
+fn openai_calls(app: &mut ServiceConfig) {
+    app.service(at("/v1/chat/completions").route(post().to(openai::chat)))
+        .service(at("/v1/embeddings").route(post().to(openai::embeddings)))
+        .service(at("/v1/responses").route(post().to(openai::responses)))
+        .service(at("/v1/models").route(get().to(models::list)))
+        .service(at("/v1/models/{id:.+}").route(get().to(models::show)))
+        .service(at("/compatible-mode/v1/chat/completions").route(post().to(openai::chat)))
+        .service(at("/compatible-mode/v1/embeddings").route(post().to(openai::embeddings)))
+        .service(at("/compatible-mode/v1/responses").route(post().to(openai::responses)))
+        .service(at("/compatible-mode/v1/models").route(get().to(models::list)))
+        .service(at("/compatible-mode/v1/models/{id:.+}").route(get().to(models::show)));
+}
+
+fn anthropic_calls(app: &mut ServiceConfig) {
+    app.service(at("/v1/messages").route(post().to(anthropic::messages)))
+        .service(at("/v1/messages/count_tokens").route(post().to(anthropic::count_tokens)))
+        .service(at("/apps/anthropic/v1/messages").route(post().to(anthropic::messages)))
+        .service(at("/apps/anthropic/v1/messages/count_tokens").route(post().to(anthropic::count_tokens)))
+        .service(at("/api/v1/messages").route(post().to(anthropic::messages)))
+        .service(at("/api/v1/messages/count_tokens").route(post().to(anthropic::count_tokens)));
+}
+
+fn dashscope_calls(app: &mut ServiceConfig) {
     app.service(at("/api/v1/services/{path:.+}").route(post().to(native::service)))
         .service(at("/api/v1/tasks/{id}").route(get().to(native::task)))
         .service(at("/api/v1/tasks/{id}/cancel").route(post().to(native::cancel)));
-    // Clients look whether the base that they were given is there.
-    for base in ["/v1", "/compatible-mode/v1", "/apps/anthropic", "/apps/anthropic/v1", "/api/v1"] {
-        app.service(at(base).route(head().to(health::alive)));
-    }
 }
 
-fn openai_calls(app: &mut ServiceConfig, base: &str) {
-    app.service(at(&format!("{base}/chat/completions")).route(post().to(openai::chat)))
-        .service(at(&format!("{base}/embeddings")).route(post().to(openai::embeddings)))
-        .service(at(&format!("{base}/responses")).route(post().to(openai::responses)))
-        .service(at(&format!("{base}/models")).route(get().to(models::list)))
-        .service(at(&format!("{base}/models/{{id:.+}}")).route(get().to(models::show)));
+/// Clients look whether the base that they were given is there.
+fn bases(app: &mut ServiceConfig) {
+    app.service(at("/v1").route(head().to(health::alive)))
+        .service(at("/compatible-mode/v1").route(head().to(health::alive)))
+        .service(at("/apps/anthropic").route(head().to(health::alive)))
+        .service(at("/apps/anthropic/v1").route(head().to(health::alive)))
+        .service(at("/api/v1").route(head().to(health::alive)));
 }
 
 fn admin(app: &mut ServiceConfig) {

@@ -41,6 +41,9 @@ pub async fn show(_: Operator, gateway: Data<Gateway>) -> Result<HttpResponse, R
             "input_tokens": total(|sum| sum.input_tokens),
             "output_tokens": total(|sum| sum.output_tokens),
             "sessions": total(|sum| sum.sessions),
+            "cached_tokens": total(|sum| sum.cached_tokens),
+            "reasoning_tokens": total(|sum| sum.reasoning_tokens),
+            "requests": total(|sum| sum.requests),
         },
     })))
 }

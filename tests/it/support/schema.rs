@@ -1,4 +1,5 @@
-//! As much of JSON Schema as `static/openapi.json` needs; stricter in one thing: members must be documented.
+//! As much of JSON Schema as `static/openapi.json` needs; stricter in one thing: members must be
+//! documented, unless `additionalProperties` says otherwise.
 
 use serde_json::Value;
 
@@ -56,9 +57,10 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, faults: &mut
     for part in schema["allOf"].as_array().into_iter().flatten() {
         check(document, part, value, at, faults);
     }
-    if let Some(choices) = schema["oneOf"].as_array() {
+    for (name, most) in [("oneOf", 1), ("anyOf", usize::MAX)] {
+        let Some(choices) = schema[name].as_array() else { continue };
         let fitting = choices.iter().filter(|choice| self::faults(document, choice, value).is_empty()).count();
-        if fitting != 1 {
+        if !(1..=most).contains(&fitting) {
             faults.push(format!("{at}: fits {fitting} of the choices"));
         }
     }
@@ -68,10 +70,11 @@ fn nested(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut
     found.extend(faults(document, schema, value).into_iter().map(|fault| format!("{at}{fault}")));
 }
 
-fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
-    match schema.get("$ref").and_then(Value::as_str) {
+/// What a `$ref` stands for, or the part itself.
+pub(crate) fn resolved<'a>(document: &'a Value, part: &'a Value) -> &'a Value {
+    match part.get("$ref").and_then(Value::as_str) {
         Some(path) => document.pointer(path.trim_start_matches('#')).unwrap_or_else(|| panic!("no {path}")),
-        None => schema,
+        None => part,
     }
 }
 
@@ -93,8 +96,9 @@ fn members<'a>(document: &'a Value, schema: &'a Value) -> (bool, Vec<&'a String>
     let schema = resolved(document, schema);
     let mut names: Vec<&String> = schema["properties"].as_object().into_iter().flat_map(|all| all.keys()).collect();
     let parts = schema["allOf"].as_array();
+    let others = &schema["additionalProperties"];
     let mut open =
-        (schema.get("properties").is_none() && parts.is_none()) || schema["additionalProperties"].is_object();
+        (schema.get("properties").is_none() && parts.is_none()) || others.is_object() || *others == Value::Bool(true);
     for part in parts.into_iter().flatten() {
         let (part_open, part_names) = members(document, part);
         open |= part_open;
