@@ -20,6 +20,12 @@ pub async fn front(request: HttpRequest) -> impl Responder {
         "links": {
             "health": "/health",
             "realtime": "/v1/realtime",
+            "chat": "/v1/chat/completions",
+            "responses": "/v1/responses",
+            "embeddings": "/v1/embeddings",
+            "messages": "/v1/messages",
+            "services": "/api/v1/services",
+            "models": "/v1/models",
             "license": "/v1/license",
             "jwks": "/.well-known/jwks.json",
             "openapi": "/openapi.json",
