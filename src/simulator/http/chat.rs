@@ -41,11 +41,15 @@ fn prompt(asked: &Value, model: &str) -> Result<Prompt, Refusal> {
     if asked.get("enable_thinking").and_then(Value::as_bool).unwrap_or(false) {
         prompt.thought = Some(asked.get("thinking_budget").and_then(Value::as_u64).unwrap_or(u64::MAX));
     }
-    judge(asked, model, &prompt)?;
+    judge(asked, model, asked.get("messages"), &prompt)?;
     Ok(prompt)
 }
 
-fn judge(asked: &Value, model: &str, prompt: &Prompt) -> Result<(), Refusal> {
+/// Judges what else is asked for, wherever an API has it.
+///
+/// # Errors
+/// The refusal.
+pub fn judge(asked: &Value, model: &str, messages: Option<&Value>, prompt: &Prompt) -> Result<(), Refusal> {
     let temperature = asked.get("temperature").filter(|value| !value.is_null());
     if temperature.is_some_and(|value| !value.as_f64().is_some_and(|value| (0.0..2.0).contains(&value))) {
         return Err(Refusal::invalid("Temperature should be in [0.0, 2.0)"));
@@ -58,19 +62,18 @@ fn judge(asked: &Value, model: &str, prompt: &Prompt) -> Result<(), Refusal> {
         ));
     }
     if model.starts_with("qwen-mt") && asked.get("translation_options").is_some() {
-        return judge_translation(asked);
+        return judge_translation(asked, messages);
     }
     Ok(())
 }
 
 /// A translation takes one message by the user and nothing else.
-fn judge_translation(asked: &Value) -> Result<(), Refusal> {
+fn judge_translation(asked: &Value, messages: Option<&Value>) -> Result<(), Refusal> {
     let target = asked.pointer("/translation_options/target_lang").and_then(Value::as_str);
     if target.is_none_or(str::is_empty) {
         return Err(Refusal::invalid("Required parameter \"translation_options.target_lang\" missing from request."));
     }
-    let messages = asked.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    match messages {
+    match messages.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
         [only] if only.get("role").is_some_and(|role| role == "user") => Ok(()),
         _ => Err(Refusal::invalid("Role must be in [user, assistant] and only one user message is supported")),
     }

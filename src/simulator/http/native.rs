@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::call::{Call, Reply, serve};
+use super::chat;
 use super::desk::Desk;
 use super::native_words::Words;
 use super::prompt::Prompt;
@@ -30,7 +31,7 @@ fn wants_events(request: &HttpRequest) -> bool {
 
 fn generate(call: &Call, body: &[u8], sse: bool, lists: bool) -> Result<Reply, Refusal> {
     call.streams(sse);
-    let (asked, _) = call.read(body)?;
+    let (asked, model) = call.read(body)?;
     let parameter = |name: &str| asked.pointer("/parameters").and_then(|parameters| parameters.get(name));
     let is = |name: &str| parameter(name).and_then(Value::as_bool).unwrap_or(false);
     let mut prompt = Prompt::new();
@@ -43,6 +44,7 @@ fn generate(call: &Call, body: &[u8], sse: bool, lists: bool) -> Result<Reply, R
     if is("enable_thinking") {
         prompt.thought = Some(parameter("thinking_budget").and_then(Value::as_u64).unwrap_or(u64::MAX));
     }
+    chat::judge(asked.get("parameters").unwrap_or(&Value::Null), &model, asked.pointer("/input/messages"), &prompt)?;
     let answer = Answer::new(&prompt, call.faults.words, &call.id);
     let format = parameter("result_format").and_then(Value::as_str);
     let words = Words {

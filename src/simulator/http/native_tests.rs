@@ -106,6 +106,8 @@ async fn what_is_wrong_is_said_in_an_event_or_a_status() {
     let event = stream(&caller, TEXT, &asked).await;
     assert!(event.text().starts_with("id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\""));
     assert_eq!((event.status, caller.last().finished), (200, false));
+    let hot = caller.post(TEXT, &asking(&json!({"temperature": 2.5}))).await.json();
+    assert_eq!(hot["message"], "Temperature should be in [0.0, 2.0)");
     asked["model"] = json!("unknown-1");
     let unknown = stream(&caller, TEXT, &asked).await;
     assert_eq!((unknown.status, &unknown.json()["message"]), (404, &json!("Model not exist.")));
