@@ -114,7 +114,7 @@ impl Attempt<'_> {
                 Words::Generation => Relay::translated(self.input_guess, self.about.clone(), self.wants_usage),
                 Words::Same | Words::Embeddings(_) => Relay::new(self.api, self.input_guess, hides_usage),
             };
-            self.begin(answer, content_type, relay).await
+            self.begin(answer, content_type, relay, words).await
         } else {
             self.whole(answer, content_type, words).await
         };
@@ -205,37 +205,56 @@ impl Attempt<'_> {
         if verdict == Verdict::Elsewhere { Answered::Elsewhere(whole) } else { Answered::Whole(whole) }
     }
 
+    /// A stream that began with an error and thus answers nothing: relayed as it came, or the refusal that it would be
+    /// in the caller's protocol.
+    fn refused_in_stream(&self, answer: Refused, steps: &[Step], words: Words) -> Answered {
+        let Refused { status, content_type, headers, body: said } = answer;
+        if words != Words::Same {
+            let (status, _) = native_failure::translate(status, &said);
+            let content_type = "application/json".to_owned();
+            return self.refused(Refused { status, content_type, headers, body: said }, None, words);
+        }
+        let mut body = BytesMut::new();
+        for step in steps {
+            if let Step::Forward(bytes) | Step::Last(bytes) = step {
+                body.extend_from_slice(bytes);
+            }
+        }
+        Answered::Whole(Whole { status, content_type, headers, body: body.freeze(), cost: None })
+    }
+
     /// Waits for the first bytes that the caller may see: until then another account can be asked.
-    async fn begin(&self, mut answer: Answer, content_type: String, mut relay: Relay) -> Answered {
+    async fn begin(&self, mut answer: Answer, content_type: String, mut relay: Relay, words: Words) -> Answered {
         let (status, headers) = (answer.status, shown(&answer));
         let mut steps = Vec::new();
-        loop {
-            match tokio::time::timeout(self.left(), answer.body.next()).await {
+        let body = loop {
+            let ended = match tokio::time::timeout(self.left(), answer.body.next()).await {
                 Err(_) => return Answered::Failed(Outcome::TimedOut, "its stream did not begin".to_owned()),
                 Ok(Some(Err(error))) => return Answered::Failed(Outcome::Failing, format!("it broke off: {error}")),
                 Ok(Some(Ok(piece))) => {
                     if let Err(error) = relay.push(piece, &mut steps) {
                         return Answered::Failed(Outcome::Failing, error.to_string());
                     }
+                    false
                 }
-                Ok(None) => {
-                    // Whatever it is, it ends here.
-                    if !relay.end(&mut steps) {
-                        return Answered::Failed(Outcome::Failing, "its stream broke off".to_owned());
-                    }
-                    let body = futures_util::stream::empty().boxed_local();
-                    return Answered::Stream(Box::new(Stream { status, content_type, headers, relay, steps, body }));
-                }
-            }
+                // Whatever it is, it ends here.
+                Ok(None) if relay.end(&mut steps) => true,
+                Ok(None) => return Answered::Failed(Outcome::Failing, "its stream broke off".to_owned()),
+            };
             match steps.first() {
-                None => {}
                 Some(Step::Fail(outcome, code)) => return Answered::Failed(*outcome, format!("it said {code}")),
-                Some(Step::Forward(_) | Step::Last(_)) => {
-                    let body = answer.body;
-                    return Answered::Stream(Box::new(Stream { status, content_type, headers, relay, steps, body }));
+                None | Some(Step::Forward(_) | Step::Last(_)) if ended => {
+                    break futures_util::stream::empty().boxed_local();
                 }
+                Some(Step::Forward(_) | Step::Last(_)) => break answer.body,
+                None => {}
             }
+        };
+        if let Some(said) = relay.refusal() {
+            let answer = Refused { status, content_type, headers, body: said.clone() };
+            return self.refused_in_stream(answer, &steps, words);
         }
+        Answered::Stream(Box::new(Stream { status, content_type, headers, relay, steps, body }))
     }
 }
 

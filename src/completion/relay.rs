@@ -47,6 +47,10 @@ pub struct Relay {
     finished: bool,
     /// It said an error; what follows is not heard.
     over: bool,
+    /// It said something.
+    begun: bool,
+    /// The error that it said before anything else.
+    refusal: Option<Bytes>,
 }
 
 impl Relay {
@@ -61,6 +65,8 @@ impl Relay {
             hides_usage,
             finished: false,
             over: false,
+            begun: false,
+            refusal: None,
         }
     }
 
@@ -109,9 +115,18 @@ impl Relay {
         self.finished
     }
 
+    /// The data of the error that was the first word: the request was refused, nothing was answered.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Bytes> {
+        self.refusal.as_ref()
+    }
+
     /// What it has cost. `whole`: it came to its end.
     #[must_use]
     pub fn cost(&self, whole: bool) -> (Usage, Source) {
+        if self.refusal.is_some() {
+            return (Usage::default(), Source::Unavailable);
+        }
         self.meter.sum(whole)
     }
 
@@ -129,7 +144,11 @@ impl Relay {
                 steps.push(Step::Fail(outcome, failure::code(&read.data)));
                 return;
             }
+            if !self.begun {
+                self.refusal = Some(Bytes::copy_from_slice(&read.data));
+            }
         }
+        self.begun = true;
         self.meter.see(&read.data);
         if let Some(translator) = &mut self.translator {
             let mut out = Vec::new();
@@ -242,6 +261,10 @@ mod tests {
         let native = "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\",\"message\":\"m\"}\n\n";
         let mut relay = Relay::new(Api::Native, 1, false);
         assert_eq!(run(&mut relay, native, 7), (native.to_owned(), true));
+        assert!(relay.refusal().is_some_and(|said| said.starts_with(b"{\"code\":\"InvalidParameter\"")));
+        let mut relay = Relay::new(Api::Chat, 1, true);
+        run(&mut relay, &[CHUNK, inspection].concat(), 50);
+        assert_eq!(relay.refusal(), None, "something was answered");
     }
 
     #[test]

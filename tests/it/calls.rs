@@ -159,6 +159,25 @@ fn what_concerns_our_account_stays_ours() {
 }
 
 #[test]
+fn a_stream_that_is_refused_costs_nothing() {
+    on_sqlite(async |app| {
+        let alice = caller(app, json!({})).await;
+        let hot = json!({"model": "qwen-plus", "input": {"messages": [{"role": "user", "content": "x"}]},
+            "parameters": {"temperature": 2.5}});
+        let generation = "/api/v1/services/aigc/text-generation/generation";
+        let refused = alice.send("POST", generation, &[("X-DashScope-SSE", "enable")], &hot).await;
+        assert!(refused.text.starts_with("id:1\nevent:error\n:HTTP_STATUS/400\ndata:{"), "{}", refused.text);
+        let native = json!({"mode": "native"}).to_string();
+        app.operator().send("PATCH", "/admin/accounts/env-dashscope", &[], native).await;
+        let mut hot = Caller::streamed("x");
+        hot["temperature"] = json!(2.5);
+        let refused = alice.post("/v1/chat/completions", &hot).await;
+        assert_eq!((refused.status, refused.code()), (400, "invalid_parameter_error"), "{}", refused.text);
+        assert_eq!(booked(app).await, [0; 5]);
+    });
+}
+
+#[test]
 fn a_caller_who_leaves_is_booked_what_the_provider_reports() {
     on_both_stores(async |app| {
         let alice = caller(app, json!({})).await;
