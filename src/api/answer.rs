@@ -46,7 +46,7 @@ pub async fn finish(
             log::error!(request_id = id.as_str(), code = fault.row().code; "{fault}: {cause}");
         }
         let (head, _) = Refusal(fault.clone()).error_response().into_parts();
-        let body = error_body(refusal::dialect(answer.request().path()), &fault, &id);
+        let body = error_body(refusal::dialect(answer.request()), &fault, &id);
         answer = answer.into_response(head.set_body(BoxBody::new(body.to_string())));
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
@@ -88,7 +88,7 @@ fn fault(answer: &ServiceResponse) -> Option<Error> {
 }
 
 fn dress(answer: &mut ServiceResponse, id: &str) {
-    let path = answer.request().path().to_owned();
+    let dialect = refusal::dialect(answer.request());
     let readings = answer.request().extensions().get::<Readings>().copied().unwrap_or_default();
     let headers = answer.headers_mut();
     tell(
@@ -104,7 +104,7 @@ fn dress(answer: &mut ServiceResponse, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
-    if refusal::dialect(&path) == Dialect::Anthropic {
+    if dialect == Dialect::Anthropic {
         // Where Anthropic's clients look for it.
         if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert(HeaderName::from_static("request-id"), id);

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::guard::CallCaller;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
+use crate::completion::api::Dialect;
 use crate::completion::call::Tools;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -45,7 +46,7 @@ pub async fn list(request: HttpRequest, caller: CallCaller) -> Result<HttpRespon
     let models = known(&request).await?;
     let data: Vec<Value> =
         models.iter().filter(|(id, _)| includes(&caller, id)).map(|(_, model)| shown(&request, model)).collect();
-    if !speaks_anthropic(&request) {
+    if refusal::dialect(&request) != Dialect::Anthropic {
         return Ok(HttpResponse::Ok().json(json!({ "object": "list", "data": data })));
     }
     let id = |model: Option<&Value>| model.and_then(|model| model.get("id")).cloned();
@@ -71,12 +72,8 @@ fn includes(caller: &CallCaller, id: &str) -> bool {
     }
 }
 
-fn speaks_anthropic(request: &HttpRequest) -> bool {
-    request.headers().contains_key("anthropic-version")
-}
-
 fn shown(request: &HttpRequest, model: &Value) -> Value {
-    if !speaks_anthropic(request) {
+    if refusal::dialect(request) != Dialect::Anthropic {
         return model.clone();
     }
     let id = model.get("id").cloned().unwrap_or_default();

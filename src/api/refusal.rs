@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header;
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use crate::clock;
 use crate::completion::api::Dialect;
@@ -41,11 +41,12 @@ impl ResponseError for Refusal {
     }
 }
 
-/// In whose form the errors of a path are.
+/// In whose form a request is answered. The list of models has one path for two: Anthropic's clients name a version.
 #[must_use]
-pub fn dialect(path: &str) -> Dialect {
-    let is_in = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
-    if is_in(&["/v1/messages", "/apps/anthropic", "/api/v1/messages"]) {
+pub fn dialect(request: &HttpRequest) -> Dialect {
+    let is_in = |prefixes: &[&str]| prefixes.iter().any(|prefix| request.path().starts_with(prefix));
+    let names_version = || request.headers().contains_key("anthropic-version");
+    if is_in(&["/v1/messages", "/apps/anthropic", "/api/v1/messages"]) || is_in(&["/v1/models"]) && names_version() {
         Dialect::Anthropic
     } else if is_in(&["/api/v1/"]) {
         Dialect::Dashscope

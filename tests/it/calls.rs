@@ -283,6 +283,10 @@ fn models_are_listed_as_the_license_allows() {
         assert_eq!(bob.get("/v1/models").await.body["data"].as_array().map(Vec::len), Some(1));
         let anthropic = bob.send("GET", "/v1/models", &[("anthropic-version", "2023-06-01")], &Value::Null).await;
         assert_eq!(anthropic.body["data"][0]["type"], "model", "{}", anthropic.text);
+        assert_eq!(anthropic.header("request-id"), anthropic.header("x-request-id"));
+        let version = [("anthropic-version", "2023-06-01")];
+        let none = bob.send("GET", "/v1/models/no-such-model", &version, &Value::Null).await;
+        assert_eq!((none.status, &none.body["error"]["type"]), (404, &json!("not_found_error")), "{}", none.text);
     });
 }
 
