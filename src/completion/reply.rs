@@ -96,7 +96,26 @@ pub fn error_event(dialect: Dialect, error: &Error, request_id: &str) -> Bytes {
     match dialect {
         Dialect::Openai => format!("data: {body}\n\n"),
         Dialect::Anthropic => format!("event: error\ndata: {body}\n\n"),
-        Dialect::Dashscope => format!("event:error\n:HTTP_STATUS/{}\ndata:{body}\n\n", error.row().status),
+        Dialect::Dashscope => {
+            // The comment is what the provider says; its SDKs read the status from a field of that name, where there
+            // is one, and else take every failure for the caller's.
+            let status = error.row().status;
+            format!("event:error\n:HTTP_STATUS/{status}\nstatus:{status}\ndata:{body}\n\n")
+        }
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_ends_a_stream_in_its_own_dialect() {
+        let event = |dialect| String::from_utf8(error_event(dialect, &Error::upstream("x"), "r").to_vec()).unwrap();
+        assert!(event(Dialect::Openai).starts_with("data: {\"error\":{"));
+        assert!(event(Dialect::Anthropic).starts_with("event: error\ndata: {"));
+        let native = event(Dialect::Dashscope);
+        assert!(native.starts_with("event:error\n:HTTP_STATUS/502\nstatus:502\ndata:{\"code\":"), "{native}");
+    }
 }
