@@ -112,7 +112,7 @@ if [ ! -x "$python" ] || ! cmp -s "$wanted" "$stamp"; then
 fi
 TEST_PYTHON=$(cd target/python/bin && pwd)/python
 export TEST_PYTHON
-"$TEST_PYTHON" -c 'import dashscope.audio.qwen_omni, openai.resources.realtime' ||
+"$TEST_PYTHON" -c 'import anthropic, dashscope.audio.qwen_omni, openai.resources.realtime' ||
     fail "the SDKs can't be imported; remove target/python and run this again"
 
 # --- the tests ------------------------------------------------------------------------------------------------

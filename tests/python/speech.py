@@ -1,4 +1,4 @@
-"""What both SDK checks share: the speech to send, and the report of what came back."""
+"""What both session checks share: the speech to send, and the report of what came back."""
 
 import base64
 import json
