@@ -12,13 +12,17 @@ use super::api::{Api, Dialect};
 use super::failure::{self, Verdict};
 use super::meter::Meter;
 use super::outgoing::{Outgoing, Words};
+use super::reading;
 use super::relay::{Relay, Step};
+use super::reply::error_body;
 use super::usage::{self, Source, Usage};
-use crate::upstream::account::Account;
+use crate::error::Error;
+use crate::upstream::account::{Account, Kind};
 use crate::upstream::http::{Answer, HttpCaller, Question, Unanswered};
 use crate::upstream::native::about::About;
 use crate::upstream::native::{answer, embeddings, failure as native_failure};
 use crate::upstream::outcome::Outcome;
+use crate::wire::members::Members;
 
 /// An answer that is not a stream is no longer, bytes.
 const LONGEST: usize = 64 << 20;
@@ -74,10 +78,12 @@ pub struct Attempt<'a> {
     pub http: &'a HttpCaller,
     /// What was asked.
     pub api: Api,
+    /// Whose API the account speaks.
+    pub kind: Kind,
+    /// For errors.
+    pub request_id: &'a str,
     /// Tokens of the request, guessed.
     pub input_guess: u64,
-    /// Whether a stream was asked for.
-    pub streams: bool,
     /// Whether the caller wants usage in it.
     pub wants_usage: bool,
     /// Whether the caller says in whose workspace the call is made.
@@ -107,14 +113,14 @@ impl Attempt<'_> {
             Err(Unanswered::Unreachable(why)) => return Answered::Failed(Outcome::Unreachable, why),
         };
         let content_type = answer.header("content-type").unwrap_or("application/json").to_owned();
-        let is_stream = content_type.trim_start().starts_with("text/event-stream");
+        let is_stream = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
         let begun = Instant::now();
         let answered = if is_stream && (200..300).contains(&answer.status) {
             let relay = match words {
                 Words::Generation => Relay::translated(self.input_guess, self.about.clone(), self.wants_usage),
                 Words::Same | Words::Embeddings(_) => Relay::new(self.api, self.input_guess, hides_usage),
             };
-            self.begin(answer, content_type, relay, words).await
+            self.begin(answer, content_type, relay.with_own_key(self.own_key), words).await
         } else {
             self.whole(answer, content_type, words).await
         };
@@ -166,6 +172,10 @@ impl Attempt<'_> {
             Words::Same => self.api.dialect(),
             Words::Generation | Words::Embeddings(_) => Dialect::Dashscope,
         };
+        let failed = content_type.contains("json") && reading::is_failure(dialect, None, &body);
+        if failed {
+            return self.failed_whole(Refused { status, content_type, headers, body });
+        }
         let cost = usage::read(dialect, &body).map(|usage| (usage, Source::Upstream));
         let cost = cost.unwrap_or_else(|| {
             if self.api == Api::Native {
@@ -182,25 +192,50 @@ impl Attempt<'_> {
         };
         match translated {
             Ok(body) => Answered::Whole(Whole { status, content_type, headers, body, cost: Some(cost) }),
-            Err(error) => Answered::Failed(Outcome::Failing, error.cause().unwrap_or("no answer").to_owned()),
+            // The provider answered, and charges for it, but that is no chat: every account would answer so.
+            Err(error) => {
+                let body = error_body(self.api.dialect(), &error, self.request_id).to_string().into();
+                let content_type = "application/json".to_owned();
+                Answered::Whole(Whole { status: error.row().status, content_type, headers, body, cost: Some(cost) })
+            }
+        }
+    }
+
+    /// An error that was answered with 200.
+    fn failed_whole(&self, answer: Refused) -> Answered {
+        let Refused { status, content_type, headers, body } = answer;
+        match failure::judge_event(&body) {
+            Verdict::Account(outcome) if !self.own_key => {
+                Answered::Failed(outcome, format!("it answered {status} with {}", failure::code(&body)))
+            }
+            Verdict::Account(_) | Verdict::Request | Verdict::Elsewhere => {
+                Answered::Whole(Whole { status, content_type, headers, body, cost: None })
+            }
         }
     }
 
     fn refused(&self, answer: Refused, retry_after: Option<Duration>, words: Words) -> Answered {
         let Refused { status, content_type, headers, body } = answer;
-        let verdict = failure::judge(status, &body, retry_after, self.names_workspace);
+        let verdict = failure::judge(self.kind, status, &body, retry_after, self.names_workspace);
         if let Verdict::Account(outcome) = verdict
             && !self.own_key
         {
             return Answered::Failed(outcome, format!("it answered {status} {}", failure::code(&body)));
         }
+        let is_object = || std::str::from_utf8(&body).is_ok_and(|body| Members::read(body).is_some());
         let (status, body) = match words {
-            Words::Same => (status, body),
+            Words::Same if self.own_key || is_object() => (status, body),
+            // Some box on the way, not the provider.
+            Words::Same => {
+                let error = Error::request(format!("the provider refused the request ({status})"));
+                (status, error_body(self.api.dialect(), &error, self.request_id).to_string().into())
+            }
             Words::Generation | Words::Embeddings(_) => {
                 let (status, body) = native_failure::translate(status, &body);
                 (status, body.into())
             }
         };
+        let content_type = if is_json(&content_type) { content_type } else { "application/json".to_owned() };
         let whole = Whole { status, content_type, headers, body, cost: None };
         if verdict == Verdict::Elsewhere { Answered::Elsewhere(whole) } else { Answered::Whole(whole) }
     }
@@ -216,7 +251,7 @@ impl Attempt<'_> {
         }
         let mut body = BytesMut::new();
         for step in steps {
-            if let Step::Forward(bytes) | Step::Last(bytes) = step {
+            if let Step::Idle(bytes) | Step::Forward(bytes) | Step::Last(bytes) = step {
                 body.extend_from_slice(bytes);
             }
         }
@@ -241,13 +276,17 @@ impl Attempt<'_> {
                 Ok(None) if relay.end(&mut steps) => true,
                 Ok(None) => return Answered::Failed(Outcome::Failing, "its stream broke off".to_owned()),
             };
-            match steps.first() {
-                Some(Step::Fail(outcome, code)) => return Answered::Failed(*outcome, format!("it said {code}")),
-                None | Some(Step::Forward(_) | Step::Last(_)) if ended => {
-                    break futures_util::stream::empty().boxed_local();
+            // Nothing has been sent yet: whatever came before an error, another account can be asked.
+            for step in &steps {
+                if let Step::Fail(outcome, code) = step {
+                    return Answered::Failed(*outcome, format!("it said {code}"));
                 }
-                Some(Step::Forward(_) | Step::Last(_)) => break answer.body,
-                None => {}
+            }
+            if ended {
+                break futures_util::stream::empty().boxed_local();
+            }
+            if steps.iter().any(|step| matches!(step, Step::Forward(_) | Step::Last(_))) {
+                break answer.body;
             }
         };
         if let Some(said) = relay.refusal() {
@@ -264,6 +303,10 @@ struct Refused {
     content_type: String,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
+}
+
+fn is_json(content_type: &str) -> bool {
+    content_type.contains("json")
 }
 
 fn shown(answer: &Answer) -> Vec<(&'static str, String)> {

@@ -27,6 +27,8 @@ use crate::upstream::pool::Pool;
 const WAITING: usize = 2;
 /// Accounts that are asked for one call at most.
 const ACCOUNTS: usize = 8;
+/// A stream whose provider says nothing for so long is asked for elsewhere.
+const SOON: Duration = Duration::from_secs(60);
 
 /// One call.
 pub struct Call {
@@ -72,76 +74,93 @@ pub async fn make(call: Call, tools: Tools) -> Result<Reply, Error> {
     told.await.map_err(Error::internal)?
 }
 
+/// How far a call has come on its way from account to account.
+#[derive(Default)]
+struct Trip {
+    /// Accounts that were asked.
+    tried: Vec<String>,
+    /// How long was waited for them.
+    waited: Duration,
+    /// What the last one failed by, and what that is told as.
+    failed: Option<(Outcome, Error)>,
+    /// An account didn't have what was asked for, and this is what its provider says of that.
+    elsewhere: Option<(Chosen, Whole, String)>,
+    /// The request can't be said in an account's words.
+    unsaid: Option<Error>,
+}
+
 async fn run(mut call: Call, tools: Tools, tell: oneshot::Sender<Result<Reply, Error>>) {
     let about =
         About { id: format!("chatcmpl-{}", call.request_id), created: call.created, model: call.head.model.clone() };
-    let (mut tried, mut waited, mut last) = (Vec::new(), Duration::ZERO, None);
-    let mut failed: Option<Outcome> = None;
+    let mut trip = Trip::default();
     loop {
-        let chosen = match choose(&call, &tools, &tried, last.take()) {
+        let chosen = match choose(&call, &tools, &trip.tried) {
             // Nobody waits, and nothing was paid for.
             Ok(_) if tell.is_closed() => return,
             Ok(chosen) => chosen,
-            Err(error) => {
-                call.bill.answered(error.row().status, "none");
-                drop(tell.send(Err(error)));
-                return;
-            }
+            Err(none) => return give_up(call, trip, none, tell),
         };
-        if let Some(outcome) = failed.take() {
+        if let Some((outcome, _)) = &trip.failed {
             call.bill.retried(outcome.word());
         }
         let account = chosen.account();
+        trip.tried.push(account.id.clone());
+        let name = if call.own.is_some() { "own" } else { account.name.as_str() }.to_owned();
         let asked = match outgoing(call.api, &call.head, &call.body, &call.passed, account) {
             Ok(asked) => asked,
             Err(error) => {
                 chosen.report(Outcome::CallersFault);
-                call.bill.answered(error.row().status, "none");
-                drop(tell.send(Err(error)));
-                return;
+                trip.unsaid = Some(error);
+                continue;
             }
         };
         let attempt = Attempt {
             http: &tools.http,
             api: call.api,
+            kind: account.kind,
+            request_id: &call.request_id,
             input_guess: call.head.input_tokens,
-            streams: call.head.streams,
             wants_usage: call.head.wants_usage,
             names_workspace: call.passed.names_workspace(),
             own_key: call.own.is_some(),
             about: &about,
-            deadline: Instant::now() + tools.timeout,
+            deadline: deadline(&call, &tools, &trip.tried),
         };
-        let name = if call.own.is_some() { "own" } else { account.name.as_str() }.to_owned();
-        match attempt.make(account, asked, &mut waited).await {
+        match attempt.make(account, asked, &mut trip.waited).await {
             Answered::Whole(whole) => {
-                chosen.report(if whole.cost.is_some() { Outcome::Served } else { Outcome::CallersFault });
-                finish(&mut call, &chosen, whole, (waited, &name), tell);
-                return;
+                let good = whole.cost.is_some() && whole.status < 300;
+                chosen.report(if good { Outcome::Served } else { Outcome::CallersFault });
+                return finish(&mut call, &chosen, whole, (trip.waited, &name), tell);
             }
             Answered::Stream(stream) => {
                 chosen.report(Outcome::Served);
-                relay(call, (Served(chosen), *stream), (waited, &name), tools.timeout, tell).await;
-                return;
+                return relay(call, (Served(chosen), *stream), (trip.waited, &name), tools.timeout, tell).await;
             }
             Answered::Failed(outcome, said) => {
                 log::warn!(request_id = call.request_id.as_str(), account = name.as_str(), outcome = outcome.word();
                     "an account did not serve a call: {said}");
                 chosen.report(outcome);
-                tried.push(account.id.clone());
-                failed = Some(outcome);
-                last = Some(failure::error(outcome, &said));
+                trip.failed = Some((outcome, failure::error(outcome, &said)));
             }
             Answered::Elsewhere(whole) => {
                 chosen.report(Outcome::CallersFault);
-                tried.push(account.id.clone());
-                if tried.len() >= ACCOUNTS || call.own.is_some() || !another(&call, &tools, &tried) {
-                    finish(&mut call, &chosen, whole, (waited, &name), tell);
-                    return;
-                }
+                trip.elsewhere = Some((chosen, whole, name));
             }
         }
     }
+}
+
+/// Nobody is left to ask. A failure may pass: that is told rather than that others don't have the model.
+fn give_up(mut call: Call, trip: Trip, none: Error, tell: oneshot::Sender<Result<Reply, Error>>) {
+    let error = match (trip.failed, trip.elsewhere, trip.unsaid) {
+        (Some((_, error)), ..) => error,
+        (None, Some((chosen, whole, name)), _) => {
+            return finish(&mut call, &chosen, whole, (trip.waited, &name), tell);
+        }
+        (None, None, unsaid) => unsaid.unwrap_or(none),
+    };
+    call.bill.answered(error.row().status, "none");
+    drop(tell.send(Err(error)));
 }
 
 fn wanted<'a>(call: &'a Call, tried: &'a [String]) -> Wanted<'a> {
@@ -149,25 +168,27 @@ fn wanted<'a>(call: &'a Call, tried: &'a [String]) -> Wanted<'a> {
     Wanted { kinds: call.api.kinds(), model: &call.head.model, sticky, tried }
 }
 
-/// Whether there is another account to ask.
-fn another(call: &Call, tools: &Tools, tried: &[String]) -> bool {
-    tools.pool.choose(&wanted(call, tried), Instant::now()).is_ok()
+/// Until when an account's answer is waited for: REQUEST_TIMEOUT from the call's arrival; a stream begins soon, or
+/// another account is asked where there is one.
+fn deadline(call: &Call, tools: &Tools, tried: &[String]) -> Instant {
+    let last = call.bill.arrived() + tools.timeout;
+    let another = || call.own.is_none() && tools.pool.choose(&wanted(call, tried), Instant::now()).is_ok();
+    if call.head.streams && another() { last.min(Instant::now() + SOON) } else { last }
 }
 
-/// Who takes the call; else why nobody does: the last failure, if there was one.
-fn choose(call: &Call, tools: &Tools, tried: &[String], failed: Option<Error>) -> Result<Chosen, Error> {
-    if let Some(own) = &call.own {
-        return failed.map_or_else(|| Ok(Chosen::Own(Arc::new(own.clone()))), Err);
+/// Who takes the call.
+fn choose(call: &Call, tools: &Tools, tried: &[String]) -> Result<Chosen, Error> {
+    if tried.len() >= ACCOUNTS {
+        return Err(Error::NoUpstreamAvailable);
     }
-    if let Some(error) = failed.as_ref().filter(|_| tried.len() >= ACCOUNTS) {
-        return Err(error.clone());
+    if let Some(own) = &call.own {
+        let fresh = tried.is_empty().then(|| Chosen::Own(Arc::new(own.clone())));
+        return fresh.ok_or(Error::NoUpstreamAvailable);
     }
     match tools.pool.choose(&wanted(call, tried), Instant::now()) {
         Ok(pick) => Ok(Chosen::Ours(pick)),
-        Err(none) => Err(failed.unwrap_or(match none {
-            NoAccount::UnknownModel => Error::ModelNotFound(call.head.model.clone()),
-            NoAccount::None | NoAccount::AllTried | NoAccount::Busy { .. } => Error::NoUpstreamAvailable,
-        })),
+        Err(NoAccount::UnknownModel) => Err(Error::ModelNotFound(call.head.model.clone())),
+        Err(NoAccount::None | NoAccount::AllTried | NoAccount::Busy { .. }) => Err(Error::NoUpstreamAvailable),
     }
 }
 
@@ -227,6 +248,7 @@ async fn relay(
         cut: call.cut,
         timeout,
         said: false,
+        slow: false,
     };
     pump.run(stream.steps).await;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::upstream::account::Kind;
 use crate::upstream::outcome::Outcome;
 use crate::wire::members::Members;
 
@@ -19,22 +20,28 @@ pub enum Verdict {
 }
 
 /// Codes that speak of the account's money.
-const ARREARS: [&str; 7] = [
+const ARREARS: [&str; 6] = [
     "arrearage",
     "commoditynotpurchased",
     "prepaidbilloverdue",
     "postpaidbilloverdue",
     "billing_error",
     "billing_not_active",
-    "allocationquota.freetieronly",
 ];
 /// Codes that speak of the account's pace.
-const PACE: [&str; 6] =
-    ["throttling", "limit_requests", "limit_burst_rate", "limitrequests", "insufficient_quota", "rate_limit_error"];
+const PACE: [&str; 7] = [
+    "throttling",
+    "limit_requests",
+    "limit_burst_rate",
+    "limitrequests",
+    "insufficient_quota",
+    "rate_limit_error",
+    "rate_limit_exceeded",
+];
 /// Codes that speak of the account's credential.
 const CREDENTIAL: [&str; 4] = ["invalidapikey", "invalid_api_key", "authentication_error", "notauthorized"];
 /// Codes that speak of the provider's state.
-const STATE: [&str; 7] = [
+const STATE: [&str; 8] = [
     "internalerror",
     "internal_error",
     "systemerror",
@@ -42,46 +49,76 @@ const STATE: [&str; 7] = [
     "modelunavailable",
     "overloaded_error",
     "api_error",
+    "server_error",
+];
+/// Codes and types that speak of the request.
+const REQUEST: [&str; 18] = [
+    "invalidparameter",
+    "invalid_parameter_error",
+    "invalid_request_error",
+    "invalid_value",
+    "invalid_prompt",
+    "invalid_image",
+    "invalidurl",
+    "badrequest",
+    "bad_request",
+    "datainspectionfailed",
+    "data_inspection_failed",
+    "content_filter",
+    "context_length_exceeded",
+    "string_above_max_length",
+    "customroleblocked",
+    "model_not_found",
+    "modelnotfound",
+    "request_too_large",
 ];
 /// What Anthropic says in a plain 400 when the account's money is used up.
-const NO_CREDIT: &str = "credit balance is too low";
+const NO_CREDIT: &str = "Your credit balance is too low";
 
-/// Judges an answer by its status and body. `names_workspace`: the caller said in whose workspace.
+/// Judges an answer by its status and body. `names_workspace`: the caller said in whose workspace, and what is said of
+/// the account may be said of that.
 #[must_use]
-pub fn judge(status: u16, body: &[u8], retry_after: Option<Duration>, names_workspace: bool) -> Verdict {
+pub fn judge(kind: Kind, status: u16, body: &[u8], retry_after: Option<Duration>, names_workspace: bool) -> Verdict {
     let said = Said::read(body);
-    if said.is_one_of(&ARREARS) || status == 402 || said.message.contains(NO_CREDIT) {
-        return Verdict::Account(Outcome::Arrears);
-    }
-    match status {
-        // Whether a workspace may be used is the caller's affair, and what an account may use says nothing about it.
-        401 if names_workspace => Verdict::Account(Outcome::CallersFault),
+    let no_credit = kind == Kind::Anthropic && status == 400 && said.message.starts_with(NO_CREDIT);
+    let verdict = match status {
+        _ if said.is_one_of(&ARREARS) || status == 402 || no_credit => Verdict::Account(Outcome::Arrears),
         401 => Verdict::Account(Outcome::BadKey),
-        403 => Verdict::Account(Outcome::CallersFault),
         404 => Verdict::Elsewhere,
-        300..=399 => Verdict::Account(Outcome::Failing),
         408 | 504 => Verdict::Account(Outcome::TimedOut),
         429 | 529 => Verdict::Account(Outcome::RateLimited(retry_after)),
         503 if retry_after.is_some() => Verdict::Account(Outcome::RateLimited(retry_after)),
         500.. => Verdict::Account(Outcome::Failing),
-        _ => Verdict::Request,
+        _ if said.is_one_of(&CREDENTIAL) || said.speaks_of_a_key() => Verdict::Account(Outcome::CallersFault),
+        _ if said.is_one_of(&PACE) => Verdict::Account(Outcome::RateLimited(retry_after)),
+        400 | 405 | 406 | 409 | 411 | 413 | 415 | 416 | 422 | 424 => Verdict::Request,
+        // What an account may use says nothing about it, and nothing that customers should hear.
+        _ => Verdict::Account(Outcome::CallersFault),
+    };
+    match verdict {
+        Verdict::Account(_) if names_workspace => Verdict::Account(Outcome::CallersFault),
+        verdict => verdict,
     }
 }
 
-/// Judges an error inside a stream that was answered with 200, by its code.
+/// Judges an error that was answered with 200, in a stream or as a whole, by its code: what is not known to speak of
+/// the request is not told.
 #[must_use]
 pub fn judge_event(data: &[u8]) -> Verdict {
     let said = Said::read(data);
-    if said.is_one_of(&ARREARS) || said.message.contains(NO_CREDIT) {
+    if said.is_one_of(&ARREARS) {
         Verdict::Account(Outcome::Arrears)
     } else if said.is_one_of(&PACE) {
         Verdict::Account(Outcome::RateLimited(None))
-    } else if said.is_one_of(&CREDENTIAL) {
-        Verdict::Account(Outcome::BadKey)
+    } else if said.is_one_of(&CREDENTIAL) || said.speaks_of_a_key() {
+        // Whoever had answered with that status would have been heard.
+        Verdict::Account(Outcome::CallersFault)
     } else if said.is_one_of(&STATE) {
         Verdict::Account(Outcome::Failing)
-    } else {
+    } else if said.is_one_of(&REQUEST) {
         Verdict::Request
+    } else {
+        Verdict::Account(Outcome::CallersFault)
     }
 }
 
@@ -114,13 +151,22 @@ impl Said {
         let members = std::str::from_utf8(body).ok().and_then(Members::read);
         let Some(members) = members else { return Self::default() };
         let inner = members.objects("error").next();
+        let response = members.objects("response").next();
+        let failed = response.as_ref().and_then(|response| response.objects("error").next());
         let mut said = Self::default();
-        for place in [Some(&members), inner.as_ref()].into_iter().flatten() {
+        said.message.extend(members.strings("error"));
+        for place in [Some(&members), inner.as_ref(), failed.as_ref()].into_iter().flatten() {
             let codes = place.strings("code").chain(place.strings("type"));
             said.codes.extend(codes.map(|code| code.to_lowercase().replace(' ', "")));
             said.message.extend(place.strings("message"));
         }
         said
+    }
+
+    /// Whether it is about an API key, by its words.
+    fn speaks_of_a_key(&self) -> bool {
+        let message = self.message.to_lowercase();
+        ["api key", "api-key", "apikey", "api_key"].iter().any(|word| message.contains(word))
     }
 
     /// Whether a code is one of these, or begins with one and a dot.
@@ -161,7 +207,14 @@ mod tests {
             (400, "not JSON", Verdict::Request),
             (401, r#"{"code":"InvalidApiKey"}"#, account(Outcome::BadKey)),
             (403, r#"{"code":"AccessDenied.Unpurchased"}"#, account(Outcome::CallersFault)),
-            (403, r#"{"code":"AllocationQuota.FreeTierOnly"}"#, account(Outcome::Arrears)),
+            (403, r#"{"code":"AllocationQuota.FreeTierOnly"}"#, account(Outcome::CallersFault)),
+            (400, r#"{"error":{"message":"API key not valid"}}"#, account(Outcome::CallersFault)),
+            (
+                404,
+                r#"{"error":{"message":"The model `Your credit balance is too low` does not exist"}}"#,
+                Verdict::Elsewhere,
+            ),
+            (407, "", account(Outcome::CallersFault)),
             (404, r#"{"error":{"code":"model_not_found"}}"#, Verdict::Elsewhere),
             (422, "{}", Verdict::Request),
             (429, r#"{"code":"Throttling.RateQuota"}"#, account(Outcome::RateLimited(wait))),
@@ -171,9 +224,11 @@ mod tests {
             (504, "", account(Outcome::TimedOut)),
             (529, "", account(Outcome::RateLimited(wait))),
         ] {
-            assert_eq!(judge(status, body.as_bytes(), wait, false), verdict, "{status} {body}");
+            assert_eq!(judge(Kind::Anthropic, status, body.as_bytes(), wait, false), verdict, "{status} {body}");
         }
-        assert_eq!(judge(401, b"", None, true), account(Outcome::CallersFault));
+        for status in [401, 429, 500] {
+            assert_eq!(judge(Kind::Dashscope, status, b"", None, true), account(Outcome::CallersFault), "{status}");
+        }
     }
 
     #[test]
@@ -183,7 +238,10 @@ mod tests {
         assert_eq!(event("DataInspectionFailed"), Verdict::Request);
         assert_eq!(event("Throttling.AllocationQuota"), Verdict::Account(Outcome::RateLimited(None)));
         assert_eq!(event("InternalError.Algo"), Verdict::Account(Outcome::Failing));
-        assert_eq!(event("NOT AUTHORIZED"), Verdict::Account(Outcome::BadKey));
+        assert_eq!(event("NOT AUTHORIZED"), Verdict::Account(Outcome::CallersFault));
+        assert_eq!(event("access_denied"), Verdict::Account(Outcome::CallersFault), "unknown: not told");
+        let failed = br#"{"type":"response.failed","response":{"error":{"code":"Arrearage","message":"m"}}}"#;
+        assert_eq!(judge_event(failed), Verdict::Account(Outcome::Arrears));
         let openai = br#"{"error":{"code":"Arrearage","message":"m"},"id":"x"}"#;
         assert_eq!(judge_event(openai), Verdict::Account(Outcome::Arrears));
     }

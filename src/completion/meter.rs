@@ -55,6 +55,7 @@ impl Meter {
         match self.reported {
             Some(usage) if whole || usage.output >= self.relayed => (usage, Source::Upstream),
             Some(usage) => (Usage { output: self.relayed, ..usage }, Source::Estimated),
+            // Nothing was answered.
             None if self.relayed == 0 && !whole => (Usage::default(), Source::Unavailable),
             None => (Usage { input: self.input_guess, output: self.relayed, ..Usage::default() }, Source::Estimated),
         }
@@ -64,10 +65,11 @@ impl Meter {
 /// Whether an event may tell usage.
 #[must_use]
 pub fn mentions_usage(data: &[u8]) -> bool {
-    let Some(at) = USAGE.find(data) else { return false };
-    // DashScope writes `"usage":null` into every chunk.
-    let rest = data.get(at + 7..).unwrap_or_default();
-    rest.iter().find(|byte| !matches!(byte, b':' | b' ')) == Some(&b'{')
+    USAGE.find_iter(data).any(|at| {
+        // DashScope writes `"usage":null` into every chunk; a tool may have that name.
+        let rest = data.get(at + 7..).unwrap_or_default().trim_ascii_start();
+        rest.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
+    })
 }
 
 /// About how many tokens of text an event carries.

@@ -9,6 +9,7 @@ pub mod head;
 pub mod meter;
 pub mod outgoing;
 pub mod pump;
+pub mod reading;
 pub mod relay;
 pub mod reply;
 pub mod served;

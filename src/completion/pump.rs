@@ -15,9 +15,12 @@ use super::relay::{Relay, Step};
 use super::reply::{self, Piece};
 use super::served::{Cut, Served};
 use crate::error::Error;
+use crate::upstream::outcome::Outcome;
 
 /// A caller that takes nothing for so long has left, whatever its connection says.
 const STALLED: Duration = Duration::from_secs(120);
+/// A caller that takes nothing for so long keeps the provider waiting.
+const SLOW: Duration = Duration::from_secs(1);
 /// After its last word a provider has so long to close the stream.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -43,6 +46,20 @@ pub struct Pump {
     pub timeout: Duration,
     /// The last word was said.
     pub said: bool,
+    /// The provider had to wait for the caller: should it lose patience, that isn't its fault.
+    pub slow: bool,
+}
+
+/// Why a stream ended before its end.
+struct Broken {
+    /// For the caller.
+    error: Error,
+    /// For the account.
+    outcome: Outcome,
+}
+
+fn broken_off(cause: impl std::fmt::Display) -> Broken {
+    Broken { error: Error::upstream(format!("the stream broke off: {cause}")), outcome: Outcome::Failing }
 }
 
 impl Pump {
@@ -56,27 +73,27 @@ impl Pump {
             match tokio::time::timeout(patience, self.body.next()).await {
                 Ok(Some(Ok(piece))) => {
                     let pushed = self.relay.push(piece, &mut steps);
-                    broken = self.pass(steps).await.or(pushed.err());
+                    broken = self.pass(steps).await.or(pushed.err().map(broken_off));
                 }
                 Ok(Some(Err(_))) | Err(_) if self.said => break,
-                Ok(Some(Err(error))) => broken = Some(Error::upstream(format!("the stream broke off: {error}"))),
+                Ok(Some(Err(error))) => broken = Some(broken_off(error)),
                 Ok(None) => {
                     if !self.relay.end(&mut steps) {
-                        broken = Some(Error::upstream("the stream broke off"));
+                        broken = Some(broken_off("it was not whole"));
                     }
                     self.settle(broken.is_none());
                     let failed = self.pass(steps).await;
                     broken = broken.or(failed);
                     break;
                 }
-                Err(_) => broken = Some(Error::UpstreamTimeout),
+                Err(_) => broken = Some(Broken { error: Error::UpstreamTimeout, outcome: Outcome::TimedOut }),
             }
         }
         self.settle(broken.is_none());
-        if let Some(error) = broken {
+        if let Some(Broken { error, outcome }) = broken {
             let cause = error.cause().unwrap_or_default();
-            log::warn!(request_id = self.request_id.as_str(); "a stream broke off: {cause}");
-            self.served.broke_off();
+            log::warn!(request_id = self.request_id.as_str(); "{error}: {cause}");
+            self.served.broke_off(if self.slow { Outcome::Abandoned } else { outcome });
             let event = reply::error_event(self.dialect, &error, &self.request_id);
             self.send(Piece::Bytes(event)).await;
         }
@@ -93,17 +110,18 @@ impl Pump {
     }
 
     /// Does what is to be done; the error that ends the stream, if one does.
-    async fn pass(&mut self, steps: Vec<Step>) -> Option<Error> {
+    async fn pass(&mut self, steps: Vec<Step>) -> Option<Broken> {
         for step in steps {
             match step {
-                Step::Forward(bytes) => self.send(Piece::Bytes(bytes)).await,
+                Step::Idle(bytes) | Step::Forward(bytes) => self.send(Piece::Bytes(bytes)).await,
                 Step::Last(bytes) => {
                     self.settle(true);
                     self.send(Piece::Bytes(bytes)).await;
                     (self.said, self.timeout) = (true, CLOSING);
                 }
                 Step::Fail(outcome, code) => {
-                    return Some(failure::error(outcome, &format!("the provider said {code} in its stream")));
+                    let error = failure::error(outcome, &format!("the provider said {code} in its stream"));
+                    return Some(Broken { error, outcome });
                 }
             }
         }
@@ -113,7 +131,10 @@ impl Pump {
     /// Gives the caller a piece, when it takes one.
     async fn send(&mut self, piece: Piece) {
         let Some(caller) = &self.caller else { return };
-        match tokio::time::timeout(STALLED, caller.send(piece)).await {
+        let begun = Instant::now();
+        let sent = tokio::time::timeout(STALLED, caller.send(piece)).await;
+        self.slow |= begun.elapsed() > SLOW;
+        match sent {
             Ok(Ok(())) => {}
             Ok(Err(_)) => self.caller = None,
             Err(_) => {

@@ -1,33 +1,27 @@
 //! A stream on its way to the caller: relayed event by event, or translated; what it costs is counted, what speaks of
 //! our account is kept back. Pure.
 
-use std::sync::LazyLock;
-
 use bytes::Bytes;
-use memchr::memmem::Finder;
 
 use super::api::{Api, Dialect};
 use super::failure::{self, Verdict};
-use super::meter::{self, Meter};
+use super::meter::Meter;
+use super::reading;
 use super::usage::{Source, Usage};
 use crate::error::Error;
 use crate::upstream::native::about::About;
 use crate::upstream::native::stream::{Ending, Translator};
 use crate::upstream::outcome::Outcome;
-use crate::wire::members::Members;
 use crate::wire::sse::{self, Events};
 
 /// No event is longer, bytes: audio and images come in pieces.
 const LONGEST: usize = 16 << 20;
 
-static FAILURE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
-static UNFINISHED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\":\"null\""));
-static FINISHED: LazyLock<[Finder<'static>; 2]> =
-    LazyLock::new(|| [Finder::new(b"\"finish_reason\":\""), Finder::new(b"\"finish_reason\": \"")]);
-
 /// What to do with what came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Bytes for the caller that say nothing: a comment.
+    Idle(Bytes),
     /// Bytes for the caller.
     Forward(Bytes),
     /// The bytes that tell the caller that the answer is whole: what it cost must be settled first.
@@ -43,6 +37,8 @@ pub struct Relay {
     meter: Meter,
     translator: Option<Translator>,
     hides_usage: bool,
+    /// The account is the caller's own: what is said of it is the caller's to know.
+    own_key: bool,
     /// It said that it is whole.
     finished: bool,
     /// It said an error; what follows is not heard.
@@ -63,6 +59,7 @@ impl Relay {
             meter: Meter::new(api.dialect(), input_guess),
             translator: None,
             hides_usage,
+            own_key: false,
             finished: false,
             over: false,
             begun: false,
@@ -75,6 +72,12 @@ impl Relay {
     pub fn translated(input_guess: u64, about: About, wants_usage: bool) -> Self {
         let meter = Meter::new(Dialect::Dashscope, input_guess);
         Self { meter, translator: Some(Translator::new(about, wants_usage)), ..Self::new(Api::Chat, 0, false) }
+    }
+
+    /// With the caller's own account nothing is kept back.
+    #[must_use]
+    pub fn with_own_key(self, own_key: bool) -> Self {
+        Self { own_key, ..self }
     }
 
     /// Takes what came.
@@ -127,20 +130,24 @@ impl Relay {
         if self.refusal.is_some() {
             return (Usage::default(), Source::Unavailable);
         }
-        self.meter.sum(whole)
+        // What ended by an error costs what was reported, or what had come.
+        self.meter.sum(whole && !self.over)
     }
 
     fn pass(&mut self, event: Bytes, steps: &mut Vec<Step>) {
         let read = sse::read(&event);
         if read.data.is_empty() && read.name.is_none() {
             if self.translator.is_none() {
-                steps.push(Step::Forward(event));
+                steps.push(Step::Idle(event));
             }
             return;
         }
-        if self.is_failure(read.name, &read.data) {
+        let dialect = if self.translator.is_some() { Dialect::Dashscope } else { self.api.dialect() };
+        if reading::is_failure(dialect, read.name, &read.data) {
             self.over = true;
-            if let Verdict::Account(outcome) = failure::judge_event(&read.data) {
+            if let Verdict::Account(outcome) = failure::judge_event(&read.data)
+                && !self.own_key
+            {
                 steps.push(Step::Fail(outcome, failure::code(&read.data)));
                 return;
             }
@@ -159,62 +166,14 @@ impl Relay {
             }
             return;
         }
-        let last = self.is_last(read.name, &read.data);
-        self.finished |= last || self.finishes(&read.data);
-        if self.hides_usage && is_usage_alone(&read.data) {
+        let last = reading::is_last(self.api, read.name, &read.data);
+        self.finished |= last || reading::finishes(self.api, &read.data);
+        if self.hides_usage && reading::is_usage_alone(&read.data) {
             return;
         }
         drop(read);
         steps.push(if last { Step::Last(event) } else { Step::Forward(event) });
     }
-
-    fn is_failure(&self, name: Option<&[u8]>, data: &[u8]) -> bool {
-        if name == Some(b"error") {
-            return true;
-        }
-        // A chunk says `error` only as a member's name: in a text its quotes are escaped.
-        if FAILURE.find(data).is_none() {
-            return false;
-        }
-        let members = std::str::from_utf8(data).ok().and_then(Members::read);
-        members.is_some_and(|members| {
-            members.objects("error").next().is_some() || members.strings("type").any(|kind| kind == "error")
-        })
-    }
-
-    fn is_last(&self, name: Option<&[u8]>, data: &[u8]) -> bool {
-        match self.api {
-            Api::Chat | Api::Embeddings => data == b"[DONE]",
-            Api::Responses => {
-                matches!(name, Some(b"response.completed" | b"response.incomplete" | b"response.failed"))
-                    || data == b"[DONE]"
-            }
-            Api::Messages | Api::CountTokens => name == Some(b"message_stop"),
-            Api::Native => false,
-        }
-    }
-
-    /// Whether an event that is not the last one shows that the answer is whole.
-    fn finishes(&self, data: &[u8]) -> bool {
-        match self.api {
-            // Servers that forget the last word.
-            Api::Chat => FINISHED.iter().any(|finder| finder.find(data).is_some()),
-            Api::Native => UNFINISHED.find(data).is_none(),
-            Api::Embeddings | Api::Responses | Api::Messages | Api::CountTokens => false,
-        }
-    }
-}
-
-/// Whether a chunk tells usage and nothing else.
-fn is_usage_alone(data: &[u8]) -> bool {
-    if !meter::mentions_usage(data) {
-        return false;
-    }
-    let members = std::str::from_utf8(data).ok().and_then(Members::read);
-    members.is_some_and(|members| {
-        let choices = members.all("choices").last();
-        choices.is_none_or(|choices| choices.bytes().all(|byte| matches!(byte, b'[' | b']' | b' ')))
-    })
 }
 
 #[cfg(test)]
@@ -234,7 +193,7 @@ mod tests {
         }
         let whole = relay.end(&mut steps);
         let text = steps.into_iter().map(|step| match step {
-            Step::Forward(bytes) | Step::Last(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Step::Idle(bytes) | Step::Forward(bytes) | Step::Last(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
             Step::Fail(outcome, code) => format!("<{} {code}>", outcome.word()),
         });
         (text.collect(), whole)

@@ -47,7 +47,7 @@ impl Served {
     }
 
     /// The stream broke off.
-    pub fn broke_off(&self) {
-        self.0.report(Outcome::Failing);
+    pub fn broke_off(&self, outcome: Outcome) {
+        self.0.report(outcome);
     }
 }

@@ -1,8 +1,7 @@
 //! What an answer says that it cost, in each dialect. Pure.
 
-use serde::Deserialize;
-
 use super::api::Dialect;
+use crate::wire::members::Members;
 
 /// Tokens of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,81 +47,37 @@ impl Source {
     }
 }
 
-/// A `usage` object of any dialect; DashScope's multimodal models write numbers beside it that are not tokens.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Reported {
-    prompt_tokens: Option<f64>,
-    completion_tokens: Option<f64>,
-    input_tokens: Option<f64>,
-    output_tokens: Option<f64>,
-    total_tokens: Option<f64>,
-    cache_read_input_tokens: Option<f64>,
-    cache_creation_input_tokens: Option<f64>,
-    prompt_tokens_details: Option<Details>,
-    input_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-    output_tokens_details: Option<Details>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    cached_tokens: Option<f64>,
-    reasoning_tokens: Option<f64>,
-}
-
-impl Reported {
-    fn usage(&self, dialect: Dialect) -> Usage {
-        let count = |number: Option<f64>| number.map_or(0, |number| number.max(0.0).ceil() as u64);
-        let (input, output) = (self.prompt_tokens.or(self.input_tokens), self.completion_tokens.or(self.output_tokens));
-        let total = self.total_tokens.filter(|_| input.is_none() && output.is_none());
-        let details =
-            |details: &Option<Details>, member: fn(&Details) -> Option<f64>| details.as_ref().and_then(member);
-        let cached = |details: &Details| details.cached_tokens;
-        let reasoning = |details: &Details| details.reasoning_tokens;
-        let usage = Usage {
-            input: count(input.or(total)),
-            cached: count(details(&self.prompt_tokens_details, cached).or(details(&self.input_tokens_details, cached))),
-            output: count(output),
-            reasoning: count(
-                details(&self.completion_tokens_details, reasoning).or(details(&self.output_tokens_details, reasoning)),
-            ),
-        };
-        if dialect != Dialect::Anthropic {
-            return usage;
-        }
-        // Anthropic counts cached tokens beside the input, not in it.
-        let (read, written) = (count(self.cache_read_input_tokens), count(self.cache_creation_input_tokens));
-        Usage { input: usage.input + read + written, cached: read, ..usage }
-    }
-}
-
-/// Where a body or an event keeps its usage.
-#[derive(Debug, Deserialize)]
-struct Holder {
-    #[serde(default)]
-    usage: Option<Reported>,
-    #[serde(default)]
-    message: Option<Inner>,
-    #[serde(default)]
-    response: Option<Inner>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Inner {
-    #[serde(default)]
-    usage: Option<Reported>,
-}
-
 /// The usage in a body, or in the data of an event: at its top, in `message` (Anthropic's `message_start`) or in
 /// `response` (OpenAI's `response.completed`).
 #[must_use]
 pub fn read(dialect: Dialect, json: &[u8]) -> Option<Usage> {
-    let holder: Holder = serde_json::from_slice(json).ok()?;
-    let inner = |inner: Option<Inner>| inner.and_then(|inner| inner.usage);
-    let reported = holder.usage.or_else(|| inner(holder.message)).or_else(|| inner(holder.response))?;
-    Some(reported.usage(dialect))
+    let holder = Members::read(std::str::from_utf8(json).ok()?)?;
+    let inner = |name| holder.objects(name).find_map(|inner| usage_of(dialect, &inner));
+    usage_of(dialect, &holder).or_else(|| inner("message")).or_else(|| inner("response"))
+}
+
+fn usage_of(dialect: Dialect, holder: &Members<'_>) -> Option<Usage> {
+    let reported = holder.objects("usage").last()?;
+    let either = |names: [&str; 2]| names.into_iter().find_map(|name| reported.number(name));
+    let (input, output) = (either(["prompt_tokens", "input_tokens"]), either(["completion_tokens", "output_tokens"]));
+    let total = || reported.number("total_tokens").filter(|_| output.is_none());
+    let detail = |names: [&str; 2], name: &str| {
+        let details = |object| reported.objects(object).last()?.number(name);
+        names.into_iter().find_map(details).unwrap_or(0)
+    };
+    let usage = Usage {
+        input: input.or_else(total).unwrap_or(0),
+        cached: detail(["prompt_tokens_details", "input_tokens_details"], "cached_tokens"),
+        output: output.unwrap_or(0),
+        reasoning: detail(["completion_tokens_details", "output_tokens_details"], "reasoning_tokens"),
+    };
+    if dialect != Dialect::Anthropic {
+        return Some(usage);
+    }
+    // Anthropic counts cached tokens beside the input, not in it.
+    let beside = |name| reported.number(name).unwrap_or(0);
+    let (read, written) = (beside("cache_read_input_tokens"), beside("cache_creation_input_tokens"));
+    Some(Usage { input: usage.input.saturating_add(read).saturating_add(written), cached: read, ..usage })
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use memchr::memchr;
 #[derive(Debug, Default)]
 pub struct Events {
     current: Bytes,
-    /// The beginning of an event whose end has not come.
+    /// The beginning of an event whose end has not come, and what came with it.
     held: BytesMut,
+    /// How far `held` was searched: the start of its last line.
+    searched: usize,
 }
 
 impl Events {
@@ -20,20 +22,28 @@ impl Events {
             self.current = piece;
         } else {
             self.held.extend_from_slice(&piece);
-            self.current = self.held.split().freeze();
         }
     }
 
     /// The next whole event, with the blank line that ends it.
     pub fn take(&mut self) -> Option<Bytes> {
-        if self.current.is_empty() {
-            return None;
+        if self.held.is_empty() {
+            if self.current.is_empty() {
+                return None;
+            }
+            if let Ok(end) = end(&self.current, 0) {
+                return Some(self.current.split_to(end));
+            }
+            self.held.extend_from_slice(&std::mem::take(&mut self.current));
+            self.searched = 0;
         }
-        match end(&self.current) {
-            Some(end) => Some(self.current.split_to(end)),
-            None => {
-                self.held.extend_from_slice(&self.current);
-                self.current = Bytes::new();
+        match end(&self.held, self.searched) {
+            Ok(end) => {
+                self.searched = 0;
+                Some(self.held.split_to(end).freeze())
+            }
+            Err(last_line) => {
+                self.searched = last_line;
                 None
             }
         }
@@ -47,21 +57,21 @@ impl Events {
 
     /// What came after the last whole event.
     pub fn rest(&mut self) -> Bytes {
+        self.searched = 0;
         self.held.split().freeze()
     }
 }
 
-/// Just behind the first blank line.
-fn end(bytes: &[u8]) -> Option<usize> {
-    let mut start = 0;
-    while let Some(length) = memchr(b'\n', bytes.get(start..)?) {
-        let line = bytes.get(start..start + length)?;
+/// Just behind the first blank line from `start` on, where a line starts; else where the last line starts.
+fn end(bytes: &[u8], mut start: usize) -> Result<usize, usize> {
+    while let Some(length) = memchr(b'\n', bytes.get(start..).unwrap_or_default()) {
+        let line = bytes.get(start..start + length).unwrap_or_default();
         start += length + 1;
         if matches!(line, b"" | b"\r") {
-            return Some(start);
+            return Ok(start);
         }
     }
-    None
+    Err(start)
 }
 
 /// What an event says.
@@ -76,6 +86,8 @@ pub struct Event<'a> {
 /// Reads an event.
 #[must_use]
 pub fn read(event: &[u8]) -> Event<'_> {
+    // A stream may begin with a byte order mark.
+    let event = event.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(event);
     let mut read = Event { name: None, data: Cow::Borrowed(&[]) };
     let mut first = true;
     for line in event.split(|byte| *byte == b'\n') {
