@@ -68,9 +68,9 @@ impl Setup {
 
 /// Issues a license with these fields; its id, and the token that a customer uses.
 pub(crate) async fn issue(address: SocketAddr, fields: &Value) -> io::Result<(String, String)> {
-    let issued = http::request(address, "POST /admin/licenses", ADMIN_KEY, &fields.to_string()).await?;
-    let license: Value = serde_json::from_str(&issued.body).unwrap_or_default();
+    let answer = http::request(address, "POST /admin/licenses", ADMIN_KEY, &fields.to_string()).await?;
+    let license: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let field = |name: &str| license.get(name).and_then(Value::as_str).map(str::to_owned);
     let issued = field("id").zip(field("token"));
-    issued.ok_or_else(|| io::Error::other("no license was issued"))
+    issued.ok_or_else(|| io::Error::other(format!("no license was issued: {}", answer.body)))
 }

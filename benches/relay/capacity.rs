@@ -8,7 +8,6 @@ use crate::Plan;
 use crate::gateway;
 use crate::launch::Launch;
 use crate::load::{Figures, Fleet, Refusal};
-use crate::nginx;
 use crate::speed::line;
 use crate::table::Better::{Less, More};
 use crate::table::{Row, Table};
@@ -41,7 +40,7 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, t
 async fn climb(plan: &Plan, launch: &Launch, upstream: &Upstream, table: &mut Table) -> io::Result<()> {
     let highest = plan.steps.iter().copied().max().unwrap_or_default();
     let direct = Target::direct(upstream.address());
-    let nginx = nginx::start(launch, upstream.address()).await?;
+    let nginx = Target::nginx(launch, upstream.address()).await?;
     let gateway = gateway::start(launch, upstream.address(), highest, plan.resumable).await?;
     let (mut held, mut note) = (0, String::new());
     for &sessions in &plan.steps {

@@ -2,27 +2,25 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::net::unix::pipe;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::TESTED_CORE;
 use crate::frames::{self, CLIENT_PONG, Reader, Seen, TEXT};
 use crate::head;
 use crate::http;
-use crate::process;
+use crate::process::{Meter, OWN_LIMIT};
 use crate::sessions::Talker;
+use crate::spread::share;
 use crate::target::Target;
+use crate::ticks::Ticks;
 
 /// Frames a second of each session.
 pub(crate) const RATE: u32 = 10;
@@ -32,8 +30,6 @@ const OPENING: usize = 32;
 const MARGIN: Duration = Duration::from_millis(1_500);
 /// How long a session may take to open.
 const OPENS_WITHIN: Duration = Duration::from_secs(20);
-/// Above this share of its core the load measures itself.
-const OWN_LIMIT: f64 = 0.8;
 
 /// What one window of load showed.
 #[derive(Debug, Clone, Default)]
@@ -115,13 +111,13 @@ impl Fleet {
     pub(crate) async fn drive(&self, window: Duration) -> io::Result<Figures> {
         let measuring = async {
             tokio::time::sleep(MARGIN).await;
-            let before = Meter::read(self.process)?;
+            let before = Meter::read(self.process, TESTED_CORE)?;
             self.record.taking.set(true);
             tokio::time::sleep(window).await;
             self.record.taking.set(false);
-            Ok::<_, io::Error>((before, Meter::read(self.process)?))
+            Ok::<_, io::Error>(Meter::read(self.process, TESTED_CORE)?.since(&before))
         };
-        let (before, after) = tokio::select! {
+        let spent = tokio::select! {
             measured = measuring => measured?,
             stopped = self.pace() => return stopped.and(Err(io::Error::other("the pace ended"))),
         };
@@ -130,17 +126,14 @@ impl Fleet {
         let mut trips = std::mem::take(&mut *self.record.trips_us.borrow_mut());
         trips.sort_by(f64::total_cmp);
         let pairs = trips.len() as f64;
-        let seconds = after.at.duration_since(before.at).as_secs_f64();
-        let tested = (after.tested - before.tested).as_secs_f64();
-        let core = (after.tested_core - before.tested_core).as_secs_f64();
         Ok(Figures {
             pairs,
-            cpu_us: tested * 1e6 / pairs,
+            cpu_us: spent.tested * 1e6 / pairs,
             p50_us: share(&trips, 0.5),
             p99_us: share(&trips, 0.99),
             lost,
-            own_share: (after.own - before.own).as_secs_f64() / seconds,
-            others_share: (core - tested).max(0.0) / seconds,
+            own_share: spent.own_share,
+            others_share: spent.others_share,
         })
     }
 
@@ -149,19 +142,11 @@ impl Fleet {
         const LEAST_STEP: u32 = 100_000;
         let count = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX).max(1);
         let rate = f64::from(count) * f64::from(RATE);
-        let step = Timespec { tv_sec: 0, tv_nsec: i64::from((1_000_000_000 / RATE / count).max(LEAST_STEP)) };
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer: OwnedFd = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let every = Itimerspec { it_interval: step, it_value: step };
-        rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
-        // tokio waits for any such file as it does for a pipe.
-        let timer = pipe::Receiver::from_file_unchecked(File::from(timer))?;
+        let ticks = Ticks::every(Duration::from_nanos((1_000_000_000 / RATE / count).max(LEAST_STEP).into()))?;
         let (begun, mut said) = (Instant::now(), 0.0);
         let mut turns = self.sessions.iter().cycle();
         loop {
-            timer.readable().await?;
-            // How many steps have passed is told by the clock.
-            let _passed = timer.try_read(&mut [0; 8]);
+            ticks.tick().await?;
             let due = begun.elapsed().as_secs_f64() * rate;
             while said < due {
                 let Some(session) = turns.next() else { return Ok(()) };
@@ -177,12 +162,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.hearing.abort();
     }
-}
-
-/// The value that this share of a sorted list does not exceed.
-fn share(sorted: &[f64], share: f64) -> f64 {
-    let place = (sorted.len() as f64 * share) as usize;
-    sorted.get(place).copied().unwrap_or(f64::NAN)
 }
 
 async fn open(target: &Target, append: Bytes, record: Rc<Record>) -> Result<Session, Refusal> {
@@ -254,20 +233,4 @@ async fn hear(
     };
     while talker.hear(&mut reader, heard).await.unwrap_or(false) {}
     talker.end();
-}
-
-/// What processors did up to a moment.
-struct Meter {
-    at: Instant,
-    own: Duration,
-    tested: Duration,
-    tested_core: Duration,
-}
-
-impl Meter {
-    fn read(process: Option<u32>) -> io::Result<Self> {
-        let tested = process.map_or(Ok(Duration::ZERO), process::cpu_time)?;
-        let tested_core = process::core_time(TESTED_CORE)?;
-        Ok(Self { at: Instant::now(), own: process::cpu_time(std::process::id())?, tested, tested_core })
-    }
 }

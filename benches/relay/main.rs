@@ -19,7 +19,9 @@ mod http;
 mod launch;
 mod load;
 mod memory;
+#[path = "../common/nginx.rs"]
 mod nginx;
+#[path = "../common/process.rs"]
 mod process;
 #[path = "../common/program.rs"]
 mod program;
@@ -27,9 +29,14 @@ mod program;
 mod resident;
 mod sessions;
 mod speed;
+#[path = "../common/spread.rs"]
+mod spread;
 mod start;
+#[path = "../common/table.rs"]
 mod table;
 mod target;
+#[path = "../common/ticks.rs"]
+mod ticks;
 mod upstream;
 
 use std::io;

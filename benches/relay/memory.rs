@@ -7,7 +7,6 @@ use crate::Plan;
 use crate::gateway;
 use crate::launch::Launch;
 use crate::load::Fleet;
-use crate::nginx;
 use crate::resident;
 use crate::table::Better::Less;
 use crate::table::{Row, Table};
@@ -29,7 +28,7 @@ struct Memory {
 
 /// Opens sessions at a fresh gateway, waits, then loads them.
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, table: &mut Table) -> io::Result<()> {
-    let nginx = match nginx::start(launch, upstream.address()).await? {
+    let nginx = match Target::nginx(launch, upstream.address()).await? {
         Some(nginx) => Some(of(&nginx, plan, upstream).await?),
         None => None,
     };

@@ -6,7 +6,7 @@ use crate::Plan;
 use crate::gateway;
 use crate::launch::Launch;
 use crate::load::{Figures, Fleet};
-use crate::nginx;
+use crate::spread::median;
 use crate::table::Better::Less;
 use crate::table::{Row, Table};
 use crate::target::Target;
@@ -32,7 +32,7 @@ struct Round {
 /// Drives direct, nginx and the gateway in turn, and compares.
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, table: &mut Table) -> io::Result<()> {
     let direct = Target::direct(upstream.address());
-    let nginx = nginx::start(launch, upstream.address()).await?;
+    let nginx = Target::nginx(launch, upstream.address()).await?;
     let gateway = gateway::start(launch, upstream.address(), 2 * plan.sessions, plan.resumable).await?;
     let baseline = match &plan.baseline {
         Some(program) => {
@@ -128,11 +128,4 @@ fn report(plan: &Plan, rounds: &[Round], table: &mut Table) {
     if plan.short && rounds.is_empty() {
         println!("no round was valid: this machine is too busy or too small to tell");
     }
-}
-
-/// The middle one; none of none.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
 }

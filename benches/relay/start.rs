@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::gateway;
 use crate::launch::Launch;
 use crate::resident;
+use crate::spread;
 use crate::table::Better::Less;
 use crate::table::{Row, Table};
 use crate::upstream::Upstream;
@@ -28,8 +29,8 @@ pub(crate) async fn measure(launch: &Launch, upstream: &Upstream, table: &mut Ta
             megabytes.push(resident::resident_kib(process, "VmRSS")? * 1_024.0 / 1e6);
         }
     }
-    table.add(READY, crate::speed::median(&seconds), String::new());
-    table.add(MEMORY, crate::speed::median(&megabytes), String::new());
+    table.add(READY, spread::median(&seconds), String::new());
+    table.add(MEMORY, spread::median(&megabytes), String::new());
     let size = fs::metadata(crate::program::PROGRAM)?.len() as f64 / 1e6;
     let stripped = !cfg!(debug_assertions);
     table.add(BINARY, stripped.then_some(size), String::new());

@@ -1,8 +1,19 @@
 //! Where sessions are opened: straight at the upstream, or at a program before it.
 
+use std::io;
 use std::net::SocketAddr;
 
-use crate::launch::Program;
+use crate::launch::{Launch, Program};
+use crate::nginx;
+
+/// How nginx passes WebSockets on.
+const PASSING: [&str; 5] = [
+    "proxy_set_header Upgrade $http_upgrade",
+    "proxy_set_header Connection upgrade",
+    "proxy_buffer_size 16k",
+    "proxy_buffers 8 16k",
+    "proxy_read_timeout 600s",
+];
 
 /// The end of the line that sessions are opened at.
 pub(crate) struct Target {
@@ -22,6 +33,18 @@ impl Target {
     /// No program between.
     pub(crate) fn direct(upstream: SocketAddr) -> Self {
         Self { name: "direct", address: upstream, token: String::new(), resumable: false, program: None }
+    }
+
+    /// nginx between, where it is installed.
+    pub(crate) async fn nginx(launch: &Launch, upstream: SocketAddr) -> io::Result<Option<Self>> {
+        let started = nginx::start(launch, upstream, &PASSING).await?;
+        Ok(started.map(|(address, program)| Self {
+            name: "nginx",
+            address,
+            token: String::new(),
+            resumable: false,
+            program: Some(program),
+        }))
     }
 
     /// The process under test.
