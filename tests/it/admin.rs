@@ -286,7 +286,10 @@ fn a_session_shows_in_usage_and_a_reset_forgets_it() {
         assert_eq!(usage.body["totals"]["audio_seconds"], 1.5);
         let csv = app.operator().send("GET", path, &[("accept", "text/csv")], String::new()).await;
         let lines: Vec<&str> = csv.text.lines().collect();
-        assert_eq!(lines[0], "day,model,license_id,key_id,audio_seconds,input_tokens,output_tokens,sessions");
+        assert_eq!(
+            lines[0],
+            "day,model,license_id,key_id,audio_seconds,input_tokens,output_tokens,sessions,cached_tokens,reasoning_tokens,requests"
+        );
         assert!(lines[1].contains(",1.5,") && lines.len() == 2, "{}", csv.text);
         let events = app.operator().get(&format!("/admin/usage/events?license_id={}", alice.license_id)).await;
         assert_eq!(events.body["data"][0]["session_id"], session_id);
