@@ -116,7 +116,8 @@
 //! store; one that can't be opened is found at start. Whoever calls a provider over HTTP asks the [`upstream::pool`]
 //! for one: by model, then priority, then weight among the healthy ([`upstream::choice`]); a conversation stays where
 //! its prompt cache is. What came of the call is reported, and makes the account's [`upstream::health`]: cool-downs by
-//! kind of failure, and a [`upstream::breaker`]. Another account is tried only before the first byte.
+//! kind of failure, and a [`upstream::breaker`], in which bad answers to one caller alone weigh nothing
+//! ([`upstream::failures`]). Another account is tried only before the first byte.
 //!
 //! *An error.* Any room returns [`error::Error`]; its row decides HTTP status, code and close code. Before the
 //! upgrade [`api::answer`] makes it a JSON body; in a session it is an `error` event and a close frame. Our own

@@ -1,5 +1,6 @@
 //! What all calls to models have in common: who calls, within which limits, and how the answer goes out.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -73,12 +74,15 @@ pub async fn serve(
     let cut = request.conn_data::<ClientSocket>().cloned().map(|socket| Box::new(move || socket.cut()) as Cut);
     let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
     let license_id = caller.license_id.clone();
+    let mut hasher = DefaultHasher::new();
+    license_id.hash(&mut hasher);
     let call = Call {
         api,
         head,
         body,
         passed,
         own: caller.own_key.map(|key| own_account(gateway, key)),
+        caller: hasher.finish(),
         bill,
         request_id: request_id(request),
         created: clock::now().as_second(),

@@ -42,6 +42,8 @@ pub struct Call {
     pub passed: Passed,
     /// The caller's own account, if the call goes by that.
     pub own: Option<Account>,
+    /// Whose it is, a hash: an account's failures weigh by whom they befell.
+    pub caller: u64,
     /// What it owes.
     pub bill: Bill,
     /// For errors in streams.
@@ -165,7 +167,7 @@ fn give_up(mut call: Call, trip: Trip, none: Error, tell: oneshot::Sender<Result
 
 fn wanted<'a>(call: &'a Call, tried: &'a [String]) -> Wanted<'a> {
     let sticky = Some(call.head.conversation);
-    Wanted { kinds: call.api.kinds(), model: &call.head.model, sticky, tried }
+    Wanted { kinds: call.api.kinds(), model: &call.head.model, sticky, caller: call.caller, tried }
 }
 
 /// Until when an account's answer is waited for: REQUEST_TIMEOUT from the call's arrival; a stream begins soon, or

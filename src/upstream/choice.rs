@@ -18,6 +18,8 @@ pub struct Wanted<'a> {
     pub model: &'a str,
     /// What calls of one conversation have in common, so that the provider's prompt cache holds.
     pub sticky: Option<u64>,
+    /// Whose call it is, a hash; 0: nobody knows, and all such calls are one caller's.
+    pub caller: u64,
     /// Ids of accounts that have failed this call.
     pub tried: &'a [String],
 }
@@ -158,7 +160,7 @@ mod tests {
     }
 
     fn wanted<'a>(kinds: &'a [Kind], model: &'a str) -> Wanted<'a> {
-        Wanted { kinds, model, sticky: None, tried: &[] }
+        Wanted { kinds, model, sticky: None, caller: 0, tried: &[] }
     }
 
     fn ids(accounts: &[Account], kinds: &[Kind], model: &str) -> Vec<String> {
@@ -213,7 +215,7 @@ mod tests {
             Candidate { account: &other, standing: Standing::Barred(until), full: false },
         );
         let tried = ["one".to_owned(), "other".to_owned()];
-        let wanted = |tried| Wanted { kinds: &Kind::ALL, model: "m", sticky: None, tried };
+        let wanted = |tried| Wanted { kinds: &Kind::ALL, model: "m", sticky: None, caller: 0, tried };
         assert_eq!(choose(&[spared, barred], &wanted(&[]), 5, now).unwrap().id, "one");
         let busy = |seconds| Err(NoAccount::Busy { retry_after: Duration::from_secs(seconds) });
         assert_eq!(choose(&[spared, barred], &wanted(&tried[..1]), 5, now), busy(7));

@@ -115,7 +115,8 @@ impl Dashscope {
             Endpoint::Realtime { model } => Some(model),
             Endpoint::Inference => None,
         };
-        let wanted = Wanted { kinds: &[Kind::Dashscope], model: model.unwrap_or_default(), sticky: None, tried: &[] };
+        let model_id = model.unwrap_or_default();
+        let wanted = Wanted { kinds: &[Kind::Dashscope], model: model_id, sticky: None, caller: 0, tried: &[] };
         let first = self.pool.choose(&wanted, Instant::now()).ok().map(|pick| pick.account.clone());
         let able = |account: &Arc<Account>| account.kind == Kind::Dashscope && account.state == State::Enabled;
         let mut others: Vec<_> = self.pool.accounts().into_iter().filter(able).collect();

@@ -16,8 +16,6 @@ const LONGEST_LIMITED: Duration = Duration::from_secs(60);
 const BAD_KEY: Duration = Duration::from_secs(300);
 const ARREARS: Duration = Duration::from_secs(120);
 const LONGEST_ARREARS: Duration = Duration::from_secs(1_800);
-/// While a trial is under way nobody knows for how long.
-const TRIAL: Duration = Duration::from_secs(1);
 
 /// Whether an account may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +78,18 @@ impl Health {
     /// Whether the account may be asked.
     #[must_use]
     pub fn standing(&self, now: Instant) -> Standing {
+        self.cooled(self.breaker.shut_until(None, now), now)
+    }
+
+    /// Whether the account may be asked by this caller.
+    #[must_use]
+    pub fn standing_for(&self, caller: u64, now: Instant) -> Standing {
+        self.cooled(self.breaker.shut_until(Some(caller), now), now)
+    }
+
+    fn cooled(&self, shut_until: Option<Instant>, now: Instant) -> Standing {
         let cooling = self.cooling.filter(|cooling| now < cooling.until);
-        let closed_until = match self.breaker.phase(now) {
-            Phase::Closed | Phase::HalfOpen { trying: false } => None,
-            Phase::Open(until) => Some(until),
-            Phase::HalfOpen { trying: true } => Some(now + TRIAL),
-        };
-        let barred_until = cooling.filter(|cooling| cooling.hard).map(|cooling| cooling.until).max(closed_until);
+        let barred_until = cooling.filter(|cooling| cooling.hard).map(|cooling| cooling.until).max(shut_until);
         match (barred_until, cooling) {
             (Some(until), _) => Standing::Barred(until),
             (None, Some(cooling)) => Standing::Spared(cooling.until),
@@ -100,9 +103,9 @@ impl Health {
         self.breaker.phase(now)
     }
 
-    /// A call begins; it was allowed by [`Health::standing`].
-    pub fn begin(&mut self, now: Instant) -> Call {
-        self.breaker.begin(now)
+    /// A call begins; it was allowed by [`Health::standing_for`].
+    pub fn begin(&mut self, caller: u64, now: Instant) -> Call {
+        self.breaker.begin(caller, now)
     }
 
     /// What came of a call. A stream that breaks off may be reported after it was reported as served.
@@ -110,8 +113,12 @@ impl Health {
         match outcome {
             Outcome::Served => self.served(call, now),
             Outcome::CallersFault | Outcome::Abandoned => self.breaker.release(call),
-            Outcome::Failing | Outcome::TimedOut | Outcome::Unreachable => {
-                self.breaker.failed(call, now);
+            Outcome::Failing => {
+                self.breaker.answered_badly(call, now);
+                self.cool(SOFT, false, now);
+            }
+            Outcome::TimedOut | Outcome::Unreachable => {
+                self.breaker.unanswered(call, now);
                 self.cool(SOFT, false, now);
             }
             Outcome::RateLimited(Some(wait)) => {
@@ -176,13 +183,13 @@ mod tests {
     fn after(outcome: Outcome) -> (Health, Instant) {
         let now = Instant::now();
         let mut health = Health::default();
-        let call = health.begin(now);
+        let call = health.begin(0, now);
         health.report(call, outcome, now);
         (health, now)
     }
 
     fn again(health: &mut Health, outcome: Outcome, now: Instant) {
-        let call = health.begin(now);
+        let call = health.begin(0, now);
         health.report(call, outcome, now);
     }
 
@@ -235,7 +242,7 @@ mod tests {
     #[test]
     fn a_burst_that_is_limited_is_limited_once() {
         let (now, mut health) = (Instant::now(), Health::default());
-        let burst: Vec<Call> = (0..20).map(|_| health.begin(now)).collect();
+        let burst: Vec<Call> = (0..20).map(|_| health.begin(0, now)).collect();
         for call in burst {
             health.report(call, Outcome::RateLimited(None), now + SECOND);
         }
@@ -256,7 +263,7 @@ mod tests {
     fn a_success_ends_the_sparing_unless_it_began_before() {
         let now = Instant::now();
         let mut health = Health::default();
-        let early = health.begin(now);
+        let early = health.begin(0, now);
         again(&mut health, Outcome::RateLimited(None), now + SECOND);
         health.report(early, Outcome::Served, now + SECOND);
         assert!(matches!(health.standing(now + SECOND), Standing::Spared(_)));
@@ -274,7 +281,7 @@ mod tests {
             }
             let later = now + SECOND * 5;
             assert_eq!((health.standing(now), health.standing(later)), (Standing::Barred(later), Standing::Ready));
-            let trial = health.begin(later);
+            let trial = health.begin(0, later);
             assert!(matches!(health.standing(later), Standing::Barred(_)), "one trial at a time");
             match outcome {
                 Some(outcome) => health.report(trial, outcome, later),

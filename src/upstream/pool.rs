@@ -125,11 +125,11 @@ impl Pool {
     pub fn choose(&self, wanted: &Wanted<'_>, now: Instant) -> Result<Pick, NoAccount> {
         let lot = wanted.sticky.unwrap_or_else(|| self.shared.lots.fetch_add(1, Ordering::Relaxed));
         let mut seats = self.seats();
-        let candidates: Vec<Candidate<'_>> = seats.iter().map(|seat| seat.candidate(now)).collect();
+        let candidates: Vec<Candidate<'_>> = seats.iter().map(|seat| seat.candidate(wanted, now)).collect();
         let id = choice::choose(&candidates, wanted, lot, now)?.id.clone();
         let chosen = seats.iter_mut().find(|seat| seat.account.id == id).ok_or(NoAccount::None)?;
         chosen.in_flight += 1;
-        let call = chosen.health.begin(now);
+        let call = chosen.health.begin(wanted.caller, now);
         Ok(Pick { account: chosen.account.clone(), pool: self.clone(), call, health_number: chosen.health_number })
     }
 
@@ -169,8 +169,9 @@ impl Pool {
 }
 
 impl Seat {
-    fn candidate(&self, now: Instant) -> Candidate<'_> {
-        Candidate { account: &self.account, standing: self.health.standing(now), full: self.full() }
+    fn candidate(&self, wanted: &Wanted<'_>, now: Instant) -> Candidate<'_> {
+        let standing = self.health.standing_for(wanted.caller, now);
+        Candidate { account: &self.account, standing, full: self.full() }
     }
 
     fn full(&self) -> bool {
@@ -265,7 +266,7 @@ mod tests {
         pool
     }
 
-    const WANTED: Wanted<'_> = Wanted { kinds: &[Kind::Openai], model: "m", sticky: None, tried: &[] };
+    const WANTED: Wanted<'_> = Wanted { kinds: &[Kind::Openai], model: "m", sticky: None, caller: 0, tried: &[] };
 
     fn state(pool: &Pool, now: Instant) -> AccountState {
         pool.states(now).remove(0)
