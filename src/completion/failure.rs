@@ -130,6 +130,7 @@ pub fn error(outcome: Outcome, said: &str) -> Error {
         Outcome::TimedOut => Error::UpstreamTimeout,
         Outcome::Served
         | Outcome::CallersFault
+        | Outcome::ModelRefused
         | Outcome::Failing
         | Outcome::Unreachable
         | Outcome::BadKey

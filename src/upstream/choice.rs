@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::account::{Account, Kind, State};
-use super::health::Standing;
+use super::cooling::Standing;
 
 /// A place of an account's `max_concurrency` comes free when somebody's call ends: soon.
 const BUSY: Duration = Duration::from_secs(1);

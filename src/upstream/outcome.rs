@@ -11,13 +11,15 @@ pub enum Outcome {
     CallersFault,
     /// 429, with its `retry-after`.
     RateLimited(Option<Duration>),
+    /// This account may not use this model now: a 403, or what was free of the model is used up.
+    ModelRefused,
     /// 5xx, or an answer that broke off.
     Failing,
     /// No answer in time.
     TimedOut,
     /// No connection.
     Unreachable,
-    /// 401 or 403: the account's credential.
+    /// 401: the account's credential.
     BadKey,
     /// The account's money or quota is used up.
     Arrears,
@@ -27,10 +29,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every [`Outcome::word`].
-    pub const WORDS: [&str; 9] = [
+    pub const WORDS: [&str; 10] = [
         "served",
         "callers_fault",
         "rate_limited",
+        "model_refused",
         "failing",
         "timed_out",
         "unreachable",
@@ -46,6 +49,7 @@ impl Outcome {
             Self::Served => "served",
             Self::CallersFault => "callers_fault",
             Self::RateLimited(_) => "rate_limited",
+            Self::ModelRefused => "model_refused",
             Self::Failing => "failing",
             Self::TimedOut => "timed_out",
             Self::Unreachable => "unreachable",
@@ -61,6 +65,7 @@ impl Outcome {
         match self {
             Self::Served | Self::CallersFault | Self::Abandoned => false,
             Self::RateLimited(_)
+            | Self::ModelRefused
             | Self::Failing
             | Self::TimedOut
             | Self::Unreachable

@@ -9,7 +9,8 @@ use prometheus::IntCounter;
 use super::account::{Account, State};
 use super::breaker::{Call, Phase};
 use super::choice::{self, Candidate, NoAccount, Wanted};
-use super::health::{Health, Standing};
+use super::cooling::Standing;
+use super::health::Health;
 use super::outcome::Outcome;
 use crate::metrics::Metrics;
 
@@ -53,6 +54,8 @@ pub struct AccountState {
     pub cooling_seconds: Option<u64>,
     /// Whether it isn't asked until then, though there be no other.
     pub barred: bool,
+    /// Models that it is not asked for like any other; this is apart from how the account is.
+    pub cooling_models: usize,
     /// `closed`, `open` or `half_open`.
     pub breaker: &'static str,
     /// [`Outcome::word`] of its latest failure.
@@ -68,6 +71,7 @@ pub struct Pick {
     /// The account.
     pub account: Arc<Account>,
     pool: Pool,
+    model: String,
     call: Call,
     health_number: u64,
 }
@@ -130,7 +134,8 @@ impl Pool {
         let chosen = seats.iter_mut().find(|seat| seat.account.id == id).ok_or(NoAccount::None)?;
         chosen.in_flight += 1;
         let call = chosen.health.begin(wanted.caller, now);
-        Ok(Pick { account: chosen.account.clone(), pool: self.clone(), call, health_number: chosen.health_number })
+        let (account, health_number) = (chosen.account.clone(), chosen.health_number);
+        Ok(Pick { account, pool: self.clone(), model: wanted.model.to_owned(), call, health_number })
     }
 
     /// Every account.
@@ -170,7 +175,7 @@ impl Pool {
 
 impl Seat {
     fn candidate(&self, wanted: &Wanted<'_>, now: Instant) -> Candidate<'_> {
-        let standing = self.health.standing_for(wanted.caller, now);
+        let standing = self.health.standing_for(wanted.model, wanted.caller, now);
         Candidate { account: &self.account, standing, full: self.full() }
     }
 
@@ -195,6 +200,7 @@ impl Seat {
             healthy: standing == Standing::Ready && phase == Phase::Closed,
             cooling_seconds,
             barred: matches!(standing, Standing::Barred(_)),
+            cooling_models: self.health.cooling_models(now),
             breaker: phase.word(),
             last_failure: self.health.last_failure,
             served: self.served,
@@ -220,7 +226,7 @@ impl Pick {
             figure.inc();
         }
         if seat.health_number == self.health_number {
-            seat.health.report(self.call, outcome, now);
+            seat.health.report(self.call, &self.model, outcome, now);
         }
     }
 }
@@ -324,6 +330,18 @@ mod tests {
         assert_eq!(state(&pool, now).in_flight, 0);
         pool.replace(Vec::new());
         assert_eq!(pool.choose(&WANTED, now).err(), Some(NoAccount::None));
+    }
+
+    #[test]
+    fn a_model_that_is_refused_leaves_the_others() {
+        let now = Instant::now();
+        let pool = pool(vec![account("a")]);
+        let of = |model| pool.choose(&Wanted { model, ..WANTED }, now);
+        of("odd").unwrap().report(Outcome::RateLimited(Some(SECOND * 20)), now);
+        assert_eq!(of("odd").err(), Some(NoAccount::Busy { retry_after: SECOND * 20 }));
+        of("m").unwrap().report(Outcome::Served, now);
+        let state = state(&pool, now);
+        assert_eq!((state.healthy, state.cooling_models, state.last_failure), (true, 1, Some("rate_limited")));
     }
 
     #[test]

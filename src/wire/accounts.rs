@@ -86,6 +86,8 @@ pub struct AccountLive {
     pub healthy: bool,
     /// Seconds until it is asked again.
     pub cooling_seconds: Option<u64>,
+    /// Models that it is not asked for like any other.
+    pub cooling_models: usize,
     /// `closed`, `open` or `half_open`.
     pub breaker: &'static str,
     /// What its latest failure was.

@@ -188,6 +188,7 @@ fn view(account: StoredAccount, known: &Accounts, live: &HashMap<String, Account
         in_flight: state.in_flight,
         healthy: state.healthy,
         cooling_seconds: state.cooling_seconds,
+        cooling_models: state.cooling_models,
         breaker: state.breaker,
         last_failure: state.last_failure,
         served: state.served,
