@@ -147,6 +147,8 @@ impl Attempt<'_> {
         loop {
             match tokio::time::timeout(self.left(), answer.body.next()).await {
                 Err(_) => return Answered::Failed(Outcome::TimedOut, "its answer did not end".to_owned()),
+                // Most answers come in one piece.
+                Ok(Some(Ok(piece))) if body.is_empty() && piece.len() <= LONGEST => body = BytesMut::from(piece),
                 Ok(Some(Ok(piece))) if body.len() + piece.len() <= LONGEST => body.extend_from_slice(&piece),
                 Ok(Some(Ok(_))) => return Answered::Failed(Outcome::Failing, "its answer is too long".to_owned()),
                 Ok(Some(Err(error))) => return Answered::Failed(Outcome::Failing, format!("it broke off: {error}")),
@@ -158,26 +160,26 @@ impl Attempt<'_> {
             return self.refused(Refused { status, content_type, headers, body }, answer.retry_after(), words);
         }
         let short = answer.length().is_some_and(|length| body.len() as u64 != length);
-        // A body of unknown length that broke off looks like one that ended.
-        let torn = || serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
-        if short || content_type.contains("json") && torn() {
-            return Answered::Failed(Outcome::Failing, "its answer broke off".to_owned());
-        }
-        self.served(Refused { status, content_type, headers, body }, words)
-    }
-
-    fn served(&self, answer: Refused, words: Words) -> Answered {
-        let Refused { status, content_type, headers, body } = answer;
         let dialect = match words {
             Words::Same => self.api.dialect(),
             Words::Generation | Words::Embeddings(_) => Dialect::Dashscope,
         };
-        let failed = content_type.contains("json") && reading::is_failure(dialect, None, &body);
-        if failed {
-            return self.failed_whole(Refused { status, content_type, headers, body });
+        let usage = usage::read(dialect, &body);
+        // A body of unknown length that broke off looks like one that ended; one whose usage was read is whole.
+        let torn = || usage.is_none() && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
+        if short || is_json(&content_type) && torn() {
+            return Answered::Failed(Outcome::Failing, "its answer broke off".to_owned());
         }
-        let cost = usage::read(dialect, &body).map(|usage| (usage, Source::Upstream));
-        let cost = cost.unwrap_or_else(|| {
+        let answer = Refused { status, content_type, headers, body };
+        if is_json(&answer.content_type) && reading::is_failure(dialect, None, &answer.body) {
+            return self.failed_whole(answer);
+        }
+        self.served(answer, words, (dialect, usage))
+    }
+
+    fn served(&self, answer: Refused, words: Words, (dialect, usage): (Dialect, Option<Usage>)) -> Answered {
+        let Refused { status, content_type, headers, body } = answer;
+        let cost = usage.map(|usage| (usage, Source::Upstream)).unwrap_or_else(|| {
             if self.api == Api::Native {
                 return (Usage::default(), Source::Unavailable);
             }

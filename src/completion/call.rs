@@ -1,10 +1,16 @@
 //! A call from account to account until one serves it, and what becomes of it when its caller leaves.
 
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
 
 use super::api::Api;
 use super::attempt::{Answered, Attempt, Stream, Whole};
@@ -71,9 +77,8 @@ pub struct Tools {
 /// `NoUpstreamAvailable`, `ModelNotFound`, `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamRateLimited`,
 /// `InvalidRequest` for what can't be said to the account.
 pub async fn make(call: Call, tools: Tools) -> Result<Reply, Error> {
-    let (tell, told) = oneshot::channel();
-    tokio::task::spawn_local(run(call, tools, tell));
-    told.await.map_err(Error::internal)?
+    let left = Rc::new(Cell::new(false));
+    Lasting { running: Some(Box::pin(run(call, tools, left.clone()))), left }.await
 }
 
 /// How far a call has come on its way from account to account.
@@ -91,16 +96,44 @@ struct Trip {
     unsaid: Option<Error>,
 }
 
-async fn run(mut call: Call, tools: Tools, tell: oneshot::Sender<Result<Reply, Error>>) {
+/// A call that whoever waits for it may leave.
+struct Lasting {
+    /// None once it is answered.
+    running: Option<LocalBoxFuture<'static, Result<Reply, Error>>>,
+    /// Whether nobody waits any more.
+    left: Rc<Cell<bool>>,
+}
+
+impl Future for Lasting {
+    type Output = Result<Reply, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.running else { return Poll::Pending };
+        let answer = ready!(running.as_mut().poll(context));
+        self.running = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.left.set(true);
+            spawn_local(running);
+        }
+    }
+}
+
+async fn run(mut call: Call, tools: Tools, left: Rc<Cell<bool>>) -> Result<Reply, Error> {
     let about =
         About { id: format!("chatcmpl-{}", call.request_id), created: call.created, model: call.head.model.clone() };
     let mut trip = Trip::default();
     loop {
         let chosen = match choose(&call, &tools, &trip.tried) {
             // Nobody waits, and nothing was paid for.
-            Ok(_) if tell.is_closed() => return,
+            Ok(_) if left.get() => return Err(Error::internal("the caller has left")),
             Ok(chosen) => chosen,
-            Err(none) => return give_up(call, trip, none, tell),
+            Err(none) => return give_up(call, trip, none),
         };
         if let Some((outcome, _)) = &trip.failed {
             call.bill.retried(outcome.word());
@@ -132,11 +165,11 @@ async fn run(mut call: Call, tools: Tools, tell: oneshot::Sender<Result<Reply, E
             Answered::Whole(whole) => {
                 let good = whole.cost.is_some() && whole.status < 300;
                 chosen.report(if good { Outcome::Served } else { Outcome::CallersFault });
-                return finish(&mut call, &chosen, whole, (trip.waited, &name), tell);
+                return Ok(finish(&mut call, &chosen, whole, (trip.waited, &name)));
             }
             Answered::Stream(stream) => {
                 chosen.report(Outcome::Served);
-                return relay(call, (Served(chosen), *stream), (trip.waited, &name), tools.timeout, tell).await;
+                return Ok(relay(call, (Served(chosen), *stream), (trip.waited, &name), tools.timeout));
             }
             Answered::Failed(outcome, said) => {
                 log::warn!(request_id = call.request_id.as_str(), account = name.as_str(), outcome = outcome.word();
@@ -153,16 +186,16 @@ async fn run(mut call: Call, tools: Tools, tell: oneshot::Sender<Result<Reply, E
 }
 
 /// Nobody is left to ask. A failure may pass: that is told rather than that others don't have the model.
-fn give_up(mut call: Call, trip: Trip, none: Error, tell: oneshot::Sender<Result<Reply, Error>>) {
+fn give_up(mut call: Call, trip: Trip, none: Error) -> Result<Reply, Error> {
     let error = match (trip.failed, trip.elsewhere, trip.unsaid) {
         (Some((_, error)), ..) => error,
         (None, Some((chosen, whole, name)), _) => {
-            return finish(&mut call, &chosen, whole, (trip.waited, &name), tell);
+            return Ok(finish(&mut call, &chosen, whole, (trip.waited, &name)));
         }
         (None, None, unsaid) => unsaid.unwrap_or(none),
     };
     call.bill.answered(error.row().status, "none");
-    drop(tell.send(Err(error)));
+    Err(error)
 }
 
 fn wanted<'a>(call: &'a Call, tried: &'a [String]) -> Wanted<'a> {
@@ -194,38 +227,25 @@ fn choose(call: &Call, tools: &Tools, tried: &[String]) -> Result<Chosen, Error>
     }
 }
 
-/// Books a whole answer and hands it over.
-fn finish(
-    call: &mut Call,
-    chosen: &Chosen,
-    whole: Whole,
-    (waited, name): (Duration, &str),
-    tell: oneshot::Sender<Result<Reply, Error>>,
-) {
+/// Books a whole answer.
+fn finish(call: &mut Call, chosen: &Chosen, whole: Whole, (waited, name): (Duration, &str)) -> Reply {
     call.bill.begins(waited);
     if let Some(cost) = whole.cost {
         call.bill.settle(&chosen.account().id, cost);
     }
     call.bill.answered(whole.status, name);
-    let reply = Reply {
+    Reply {
         status: whole.status,
         content_type: whole.content_type,
         headers: whole.headers,
         account: chosen.account().id.clone(),
         readings: call.bill.readings(),
         body: Body::Whole(whole.body),
-    };
-    drop(tell.send(Ok(reply)));
+    }
 }
 
-/// Hands a stream over and sees it to its end.
-async fn relay(
-    call: Call,
-    (served, stream): (Served, Stream),
-    (waited, name): (Duration, &str),
-    timeout: Duration,
-    tell: oneshot::Sender<Result<Reply, Error>>,
-) {
+/// Begins an answer that is a stream, which goes to its end by itself. What was asked is let go of here.
+fn relay(call: Call, (served, stream): (Served, Stream), (waited, name): (Duration, &str), timeout: Duration) -> Reply {
     call.bill.begins(waited);
     call.bill.answered(stream.status, name);
     let (pieces, taken) = mpsc::channel(WAITING);
@@ -235,10 +255,9 @@ async fn relay(
         headers: stream.headers,
         account: served.account_id().to_owned(),
         readings: call.bill.readings(),
+        // Whoever has left takes the receiver along: the pump finds it closed.
         body: Body::Stream(taken),
     };
-    // Whoever has left takes the receiver along: the pump finds it closed.
-    drop(tell.send(Ok(reply)));
     let pump = Pump {
         dialect: call.api.dialect(),
         request_id: call.request_id,
@@ -252,5 +271,6 @@ async fn relay(
         said: false,
         slow: false,
     };
-    pump.run(stream.steps).await;
+    spawn_local(pump.run(stream.steps));
+    reply
 }
