@@ -56,8 +56,8 @@ impl FromRequest for Caller {
 /// Who makes an HTTP call.
 #[derive(Debug, Clone)]
 pub enum CallCaller {
-    /// A licensee.
-    Licensed(Box<Caller>),
+    /// A licensee, as the store has it or had it a moment ago.
+    Licensed(Known),
     /// Somebody who brings a provider's key and nothing else.
     OwnKey(Secret),
 }
@@ -78,12 +78,12 @@ impl FromRequest for CallCaller {
                 if let Some(known) = gateway.credentials.fresh(secret.expose(), Instant::now())
                     && !known.0.starts_with_first_use()
                 {
-                    let caller = Caller::from(known);
-                    good_here(&request, gateway, &caller)?;
-                    return Ok(Self::Licensed(Box::new(caller)));
+                    good_here(&request, gateway, (&known.0, known.1.as_ref()))?;
+                    return Ok(Self::Licensed(known));
                 }
             }
-            Ok(Self::Licensed(Box::new(admit(&request, credential).await?)))
+            let Caller { license, key } = admit(&request, credential).await?;
+            Ok(Self::Licensed(Arc::new((license, key))))
         })
     }
 }
@@ -181,7 +181,7 @@ pub async fn still_good(
         Ok(licenses::find(connection, &license_id)?.map(|license| Caller { license, key }))
     });
     let caller = found.await?.ok_or(Error::SessionGone)?;
-    good_here(request, gateway, &caller)?;
+    good_here(request, gateway, (&caller.license, caller.key.as_ref()))?;
     Ok(caller)
 }
 
@@ -190,9 +190,13 @@ fn gateway(request: &HttpRequest) -> Result<&Data<Gateway>, Error> {
 }
 
 /// Whether a caller's license and key may be used now, from where it calls.
-fn good_here(request: &HttpRequest, gateway: &Gateway, caller: &Caller) -> Result<(), Error> {
-    license::admit(&caller.license, caller.key.as_ref(), clock::now())?;
-    let allowed = caller.license.allows_address(client_address(request, &gateway.config));
+fn good_here(
+    request: &HttpRequest,
+    gateway: &Gateway,
+    (license, key): (&License, Option<&ApiKey>),
+) -> Result<(), Error> {
+    license::admit(license, key, clock::now())?;
+    let allowed = license.allows_address(client_address(request, &gateway.config));
     if allowed { Ok(()) } else { Err(Error::IpNotAllowed) }
 }
 
@@ -202,7 +206,7 @@ async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, 
         Credential::Lasting(secret) => lasting(gateway, secret).await?,
         Credential::Ticket(secret) => by_ticket(gateway, secret).await?,
     };
-    good_here(request, gateway, &caller)?;
+    good_here(request, gateway, (&caller.license, caller.key.as_ref()))?;
     if caller.license.starts_with_first_use() {
         let (id, now_us) = (caller.license.id.clone(), clock::now().as_microsecond());
         let started = gateway.store.run(move |connection| {

@@ -67,7 +67,7 @@ pub async fn show(request: HttpRequest, caller: CallCaller, id: Path<String>) ->
 
 fn includes(caller: &CallCaller, id: &str) -> bool {
     match caller {
-        CallCaller::Licensed(caller) => caller.license.allows_model(id),
+        CallCaller::Licensed(known) => known.0.allows_model(id),
         CallCaller::OwnKey(_) => true,
     }
 }

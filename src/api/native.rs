@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::guard::{CallCaller, Caller};
+use super::guard::CallCaller;
 use super::refusal::Refusal;
 use super::serve::{self, Answered, respond};
 use crate::clock;
@@ -19,6 +19,7 @@ use crate::completion::outgoing::Passed;
 use crate::completion::reply::Body;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::license::License;
 use crate::store::upstream_tasks;
 use crate::upstream::account::Account;
 use crate::upstream::http::{Answer, Question, Unanswered};
@@ -126,7 +127,7 @@ async fn ask(
             let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway"))?;
             serve::own_account(gateway, key)
         }
-        CallCaller::Licensed(caller) => account_of(request, &caller, id).await?.ok_or_else(no_such)?,
+        CallCaller::Licensed(known) => account_of(request, &known.0, id).await?.ok_or_else(no_such)?,
     };
     let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
     let url = format!("{}/api/v1/tasks/{id}{action}", account.base_url);
@@ -159,12 +160,12 @@ async fn whole(mut answer: Answer) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
-async fn account_of(request: &HttpRequest, caller: &Caller, id: &str) -> Result<Option<Account>, Error> {
+async fn account_of(request: &HttpRequest, license: &License, id: &str) -> Result<Option<Account>, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
-    if !caller.license.allows_scope(Api::Native.scope()) {
+    if !license.allows_scope(Api::Native.scope()) {
         return Err(Error::ScopeNotAllowed(Api::Native.scope()));
     }
-    let (id, license_id) = (id.to_owned(), caller.license.id.clone());
+    let (id, license_id) = (id.to_owned(), license.id.clone());
     let account = gateway.store.run(move |connection| upstream_tasks::account_of(connection, &id, &license_id)).await?;
     let Some(account) = account else { return Ok(None) };
     let own = request.headers().get("x-dashscope-api-key").and_then(|value| value.to_str().ok());

@@ -21,6 +21,7 @@ use crate::completion::outgoing::Passed;
 use crate::completion::reply::{Body, Piece, Reply};
 use crate::completion::served::Cut;
 use crate::config::settings::Secret;
+use crate::credentials::Known;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
@@ -67,7 +68,7 @@ pub async fn serve(
     }
     let body = read(payload, gateway.config.server.max_body_bytes).await?;
     let head = Head::read(api, &body, streams)?;
-    if caller.license.as_ref().is_some_and(|license| !license.allows_model(&head.model)) {
+    if caller.license().is_some_and(|license| !license.allows_model(&head.model)) {
         return Err(Error::ModelNotAllowed(head.model));
     }
     let bill = bill(gateway, request, &caller, (api, &head), arrived).await?;
@@ -95,28 +96,35 @@ pub async fn serve(
 
 /// Who calls, and with whose key.
 struct Allowed {
-    license: Option<License>,
+    known: Option<Known>,
     license_id: String,
     key_id: Option<String>,
     own_key: Option<Secret>,
 }
 
+impl Allowed {
+    fn license(&self) -> Option<&License> {
+        self.known.as_deref().map(|(license, _)| license)
+    }
+}
+
 fn allowed(gateway: &Gateway, request: &HttpRequest, caller: CallCaller, api: Api) -> Result<Allowed, Error> {
-    let caller = match caller {
+    let known = match caller {
         CallCaller::OwnKey(key) => {
-            return Ok(Allowed { license: None, license_id: OWN_KEY.to_owned(), key_id: None, own_key: Some(key) });
+            return Ok(Allowed { known: None, license_id: OWN_KEY.to_owned(), key_id: None, own_key: Some(key) });
         }
-        CallCaller::Licensed(caller) => caller,
+        CallCaller::Licensed(known) => known,
     };
-    if !caller.license.allows_scope(api.scope()) {
+    let (license, key) = &*known;
+    if !license.allows_scope(api.scope()) {
         return Err(Error::ScopeNotAllowed(api.scope()));
     }
     let own_key = request.headers().get("x-dashscope-api-key").and_then(|value| value.to_str().ok()).map(Secret::new);
     if own_key.is_some() && !gateway.config.upstream.allow_byok {
         return Err(Error::field("X-DashScope-API-Key", "this gateway does not take callers' own provider keys"));
     }
-    let key_id = caller.key.map(|key| key.id);
-    Ok(Allowed { license_id: caller.license.id.clone(), license: Some(caller.license), key_id, own_key })
+    let (license_id, key_id) = (license.id.clone(), key.as_ref().map(|key| key.id.clone()));
+    Ok(Allowed { license_id, key_id, own_key, known: Some(known) })
 }
 
 /// The DashScope account that a caller brings.
@@ -145,7 +153,7 @@ async fn bill(
     (api, head): (Api, &Head),
     arrived: Instant,
 ) -> Result<Bill, Error> {
-    let limits = caller.license.as_ref().map(|license| license.limits.clone()).unwrap_or_default();
+    let limits = caller.license().map(|license| license.limits.clone()).unwrap_or_default();
     let tokens = if caller.own_key.is_some() || !api.is_metered() {
         0
     } else {
