@@ -1,8 +1,10 @@
 //! Makes every identifier and secret: readable prefix, then time-ordered or random characters.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rand::RngExt;
 use rand::distr::Alphanumeric;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 /// A license's id, `lic_…`: sorts by time of issue.
 #[must_use]
@@ -19,7 +21,10 @@ pub fn session() -> String {
 /// An HTTP call's id in the usage ledger, `call_…`.
 #[must_use]
 pub fn call() -> String {
-    ordered("call_")
+    // Many a second: the system is not asked for randomness each time.
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    format!("call_{}", Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid().simple())
 }
 
 /// A budget's id, `bud_…`.
@@ -55,7 +60,7 @@ pub fn token() -> String {
 /// A request's id, sent as `x-request-id`.
 #[must_use]
 pub fn request() -> String {
-    Uuid::new_v4().to_string()
+    Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 /// This process's id among the instances on one store.
