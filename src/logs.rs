@@ -5,6 +5,7 @@ mod line;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use env_logger::Target;
 use jiff::Timestamp;
 use log::{Metadata, Record};
 
@@ -52,7 +53,12 @@ impl log::Log for Lines {
 fn to_stderr(settings: &Log) -> env_logger::Logger {
     let on_a_terminal = if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
     let format = settings.format.unwrap_or(on_a_terminal);
-    env_logger::Builder::new()
+    let mut builder = env_logger::Builder::new();
+    if format == LogFormat::Json {
+        // The other way looks for colours in every byte.
+        builder.target(Target::Pipe(Box::new(io::stderr())));
+    }
+    builder
         .parse_filters(&settings.level)
         .format(move |out, record| match format {
             LogFormat::Json => writeln!(out, "{}", line::json(Timestamp::now(), record)),

@@ -55,10 +55,13 @@ pub async fn finish(
     if let Some(gateway) = &gateway {
         gateway.metrics.responses.with_label_values(&[class(status)]).inc();
     }
-    let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let route = answer.request().match_pattern().unwrap_or_else(|| "no route".to_owned());
-    let method = answer.request().method();
-    log::info!(request_id = id.as_str(), status = status.as_u16(), elapsed_ms = elapsed_ms; "{method} {route}");
+    if log::log_enabled!(log::Level::Info) {
+        // It is looked for among all routes.
+        let route = answer.request().match_pattern().unwrap_or_else(|| "no route".to_owned());
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let method = answer.request().method();
+        log::info!(request_id = id.as_str(), status = status.as_u16(), elapsed_ms = elapsed_ms; "{method} {route}");
+    }
     Ok(answer)
 }
 

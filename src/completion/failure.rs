@@ -84,6 +84,7 @@ pub fn judge(kind: Kind, status: u16, body: &[u8], retry_after: Option<Duration>
     let verdict = match status {
         _ if said.is_one_of(&ARREARS) || status == 402 || no_credit => Verdict::Account(Outcome::Arrears),
         401 => Verdict::Account(Outcome::BadKey),
+        403 => Verdict::Account(Outcome::ModelRefused),
         404 => Verdict::Elsewhere,
         408 | 504 => Verdict::Account(Outcome::TimedOut),
         429 | 529 => Verdict::Account(Outcome::RateLimited(retry_after)),
@@ -207,8 +208,8 @@ mod tests {
             ),
             (400, "not JSON", Verdict::Request),
             (401, r#"{"code":"InvalidApiKey"}"#, account(Outcome::BadKey)),
-            (403, r#"{"code":"AccessDenied.Unpurchased"}"#, account(Outcome::CallersFault)),
-            (403, r#"{"code":"AllocationQuota.FreeTierOnly"}"#, account(Outcome::CallersFault)),
+            (403, r#"{"code":"AccessDenied.Unpurchased"}"#, account(Outcome::ModelRefused)),
+            (403, r#"{"code":"AllocationQuota.FreeTierOnly"}"#, account(Outcome::ModelRefused)),
             (400, r#"{"error":{"message":"API key not valid"}}"#, account(Outcome::CallersFault)),
             (
                 404,

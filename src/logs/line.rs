@@ -1,8 +1,10 @@
 //! One record as one line, whatever it holds: line breaks and control characters are escaped.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
-use log::Record;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
+use log::{Level, Record};
 
 /// What a message may have at most, bytes; the rest is cut off.
 const LONGEST: usize = 8 * 1024;
@@ -11,44 +13,107 @@ const OURS: &[&str] = &["ts", "level", "target", "message"];
 
 /// A JSON object: `ts` (RFC 3339, UTC), `level`, `target`, `message`, and the record's fields beside them.
 pub(super) fn json(now: Timestamp, record: &Record<'_>) -> String {
-    let mut fields = Fields::default();
-    // Our own visitor never fails.
-    let _ = record.key_values().visit(&mut fields);
-    let mut line = String::with_capacity(256);
-    line.push('{');
-    member(&mut line, "ts", &format!("{now:.6}").into());
-    member(&mut line, "level", &record.level().as_str().to_ascii_lowercase().into());
-    member(&mut line, "target", &record.target().into());
-    member(&mut line, "message", &shortened(record.args().to_string()).into());
-    for (name, value) in &fields.pairs {
-        if OURS.contains(&name.as_str()) {
-            member(&mut line, &format!("{name}_"), value);
-        } else {
-            member(&mut line, name, value);
-        }
+    let mut line = Line(String::with_capacity(384));
+    // Neither a string nor our own visitor ever fails.
+    let _ = write!(line.0, "{{\"ts\":\"{now:.6}\",\"level\":\"{}\",\"target\":", level(record.level()));
+    line.quote(record.target());
+    line.0.push_str(",\"message\":");
+    match record.args().as_str() {
+        Some(message) => line.quote(message),
+        None => line.quote(&record.args().to_string()),
     }
-    line.push('}');
-    line
+    let _ = record.key_values().visit(&mut line);
+    line.0.push('}');
+    line.0
 }
 
 /// The same for people, without the level: time, target, message, `name=value` pairs.
 pub(super) fn text(now: Timestamp, record: &Record<'_>) -> String {
-    let mut fields = Fields::default();
-    let _ = record.key_values().visit(&mut fields);
     let mut line = format!("{now:.3} {} {}", record.target(), shortened(record.args().to_string()));
-    for (name, value) in &fields.pairs {
-        line.push_str(&format!(" {name}={value}"));
-    }
+    let _ = record.key_values().visit(&mut Pairs(&mut line));
     line.chars()
         .map(|letter| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() })
         .collect()
 }
 
-fn member(line: &mut String, name: &str, value: &serde_json::Value) {
-    if !line.ends_with('{') {
-        line.push(',');
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
     }
-    line.push_str(&format!("{}:{value}", serde_json::Value::from(name)));
+}
+
+/// A JSON object that is being written.
+struct Line(String);
+
+impl Line {
+    /// Adds a text as a JSON string, cut off where it is too long.
+    fn quote(&mut self, text: &str) {
+        if text.len() > LONGEST {
+            return self.quote(&shortened(text.to_owned()));
+        }
+        let plain = |byte: u8| byte >= b' ' && !matches!(byte, b'"' | b'\\');
+        if text.bytes().all(plain) {
+            self.0.push('"');
+            self.0.push_str(text);
+            self.0.push('"');
+        } else {
+            let _ = self.add(serde_json::Value::from(text));
+        }
+    }
+
+    fn add(&mut self, value: impl std::fmt::Display) -> Result<(), kv::Error> {
+        Ok(write!(self.0, "{value}")?)
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Line {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        self.0.push(',');
+        let name = key.as_str();
+        if OURS.contains(&name) {
+            self.quote(&format!("{name}_"))
+        } else {
+            self.quote(name)
+        }
+        self.0.push(':');
+        value.visit(self)
+    }
+}
+
+impl<'value> VisitValue<'value> for Line {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
+        self.quote(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        self.add("null")
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.add(value)
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.add(value)
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+        self.add(serde_json::Value::from(value))
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.add(value)
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
+        self.quote(value);
+        Ok(())
+    }
 }
 
 fn shortened(mut message: String) -> String {
@@ -59,61 +124,14 @@ fn shortened(mut message: String) -> String {
     message
 }
 
-/// A record's fields, in the order given.
-#[derive(Default)]
-struct Fields {
-    pairs: Vec<(String, serde_json::Value)>,
-}
+/// Fields that are being added to a line for people.
+struct Pairs<'line>(&'line mut String);
 
-impl<'kvs> VisitSource<'kvs> for Fields {
+impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let mut field = Field::default();
-        value.visit(&mut field)?;
-        self.pairs.push((key.as_str().to_owned(), field.value));
-        Ok(())
-    }
-}
-
-/// One field's value in JSON's terms.
-#[derive(Default)]
-struct Field {
-    value: serde_json::Value,
-}
-
-impl<'value> VisitValue<'value> for Field {
-    fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
-        self.value = shortened(value.to_string()).into();
-        Ok(())
-    }
-
-    fn visit_null(&mut self) -> Result<(), kv::Error> {
-        self.value = serde_json::Value::Null;
-        Ok(())
-    }
-
-    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
-        self.value = value.into();
-        Ok(())
-    }
-
-    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
-        self.value = value.into();
-        Ok(())
-    }
-
-    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
-        self.value = value.into();
-        Ok(())
-    }
-
-    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
-        self.value = value.into();
-        Ok(())
-    }
-
-    fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
-        self.value = shortened(value.to_owned()).into();
-        Ok(())
+        let mut written = Line(String::new());
+        value.visit(&mut written)?;
+        Ok(write!(self.0, " {key}={}", written.0)?)
     }
 }
 
