@@ -52,9 +52,8 @@ struct Line(String);
 impl Line {
     /// Adds a text as a JSON string, cut off where it is too long.
     fn quote(&mut self, text: &str) {
-        if text.len() > LONGEST {
-            return self.quote(&shortened(text.to_owned()));
-        }
+        let shortened = (text.len() > LONGEST).then(|| shortened(text.to_owned()));
+        let text = shortened.as_deref().unwrap_or(text);
         let plain = |byte: u8| byte >= b' ' && !matches!(byte, b'"' | b'\\');
         if text.bytes().all(plain) {
             self.0.push('"');

@@ -80,16 +80,25 @@ fn what_is_booked_is_what_served() {
         let fault = HttpFaults { percent: Some(50), status: Some(500), ..HttpFaults::default() };
         let shaky = shaky(app, fault).await;
         let alice = alice(app).await;
-        let calls = (0..60).map(|number| {
-            let alice = &alice;
-            async move { alice.post(CHAT, &Caller::question(&format!("number {number}"))).await.status }
-        });
-        assert!(join_all(calls).await.into_iter().all(|status| status == 200));
+        let both = || app.simulator().call_totals().finished > 0 && shaky.call_totals().finished > 0;
+        for round in 0.. {
+            assert!(round < 500, "one account serves everything");
+            let calls = (0..4).map(|number| {
+                let question = Caller::question(&format!("number {round} {number}"));
+                let alice = &alice;
+                async move { alice.post(CHAT, &question).await.status }
+            });
+            assert!(join_all(calls).await.into_iter().all(|status| status == 200));
+            if round >= 10 && both() {
+                break;
+            }
+            // An account that failed is avoided for a moment.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
         let usage = app.operator().get("/admin/usage").await;
         let served = [app.simulator().call_totals(), shaky.call_totals()];
         let tokens: u64 = served.iter().map(|totals| totals.prompt_tokens).sum();
         assert_eq!(usage.body["totals"]["input_tokens"], tokens);
-        assert!(served.iter().all(|totals| totals.finished > 0), "both served: {served:?}");
         shaky.stop().await;
     });
 }
