@@ -17,9 +17,10 @@ use tokio::sync::Notify;
 
 use crate::accounts::Accounts;
 use crate::api::answer;
+use crate::api::bodies::Bodies;
+use crate::api::catalogue::Catalogue;
 use crate::api::entrance::Entrance;
 use crate::api::health::Probe;
-use crate::api::models::Catalogue;
 use crate::api::routes::{self, Door};
 use crate::clock;
 use crate::completion::call::Tools;
@@ -259,6 +260,7 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
     let connect = Duration::from_millis(upstream.dial_timeout_ms);
     let timeout = Duration::from_millis(settings.request_timeout_ms);
     let catalogue = Data::new(Catalogue::default());
+    let bodies = Data::new(Bodies::default());
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         set => set,
@@ -272,6 +274,7 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
             .app_data(shared.clone())
             .app_data(Data::new(tools))
             .app_data(catalogue.clone())
+            .app_data(bodies.clone())
             .app_data(probe.clone())
             .app_data(Data::new(dialer))
             .app_data(Data::new(Entrance::default()))

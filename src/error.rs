@@ -3,6 +3,8 @@
 //! The caller's faults are told to the caller in full; the provider's and our own are told as a
 //! constant sentence, their cause goes to the log once, at the edge, with the request id.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// What any room returns when it can't go on.
@@ -68,6 +70,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A body that doesn't come in.
+    #[error("the body did not come in within {seconds} s; send it again")]
+    RequestTimeout {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// The session to resume is not (or no longer) here.
     #[error("this session can't be resumed; start a new one")]
     SessionGone,
@@ -113,7 +121,10 @@ pub enum Error {
     // the provider's fault
     /// The provider limits us.
     #[error("the translation provider is limiting requests; try again shortly")]
-    UpstreamRateLimited,
+    UpstreamRateLimited {
+        /// What the provider says of it.
+        retry_after_seconds: Option<u64>,
+    },
     /// The provider is unreachable, refuses our account, or broke off.
     #[error("the translation provider is unavailable; try again shortly")]
     UpstreamUnavailable {
@@ -123,9 +134,12 @@ pub enum Error {
     /// The provider didn't answer in time.
     #[error("the translation provider did not answer in time")]
     UpstreamTimeout,
-    /// No upstream account is set up or free.
-    #[error("no upstream account is available; the operator must set DASHSCOPE_API_KEY or add an account")]
-    NoUpstreamAvailable,
+    /// No upstream account is set up or free; which of it, the log tells the operator.
+    #[error("no upstream account can take this call now; try again shortly")]
+    NoUpstreamAvailable {
+        /// Until the first of them may be free.
+        retry_after_seconds: Option<u64>,
+    },
 
     // ours
     /// The store can't be reached; the credential may well be right.
@@ -189,6 +203,7 @@ impl Error {
             Self::ConcurrencyLimit { .. } => row(429, "concurrency_limit_exceeded", LIMIT, 1008),
             Self::InvalidRequest { .. } => row(400, "invalid_request", REQUEST, 1008),
             Self::TooLarge { .. } => row(413, "request_too_large", REQUEST, 1009),
+            Self::RequestTimeout { .. } => row(408, "request_timeout", REQUEST, 1008),
             Self::SessionGone => row(410, "session_gone", REQUEST, 1008),
             Self::NotFound(_) => row(404, "not_found", REQUEST, 1008),
             Self::ModelNotFound(_) => row(404, "model_not_found", REQUEST, 1008),
@@ -202,10 +217,10 @@ impl Error {
             Self::SessionIdle => row(403, "session_idle", REQUEST, 1008),
             Self::SessionEnded => row(403, "session_ended", REQUEST, 1008),
             Self::TooSlow => row(408, "too_slow", REQUEST, 4008),
-            Self::UpstreamRateLimited => row(503, "upstream_rate_limited", UPSTREAM, 1011),
+            Self::UpstreamRateLimited { .. } => row(503, "upstream_rate_limited", UPSTREAM, 1011),
             Self::UpstreamUnavailable { .. } => row(502, "upstream_unavailable", UPSTREAM, 1011),
             Self::UpstreamTimeout => row(504, "upstream_timeout", UPSTREAM, 1011),
-            Self::NoUpstreamAvailable => row(503, "no_upstream_available", UPSTREAM, 1011),
+            Self::NoUpstreamAvailable { .. } => row(503, "no_upstream_available", UPSTREAM, 1011),
             Self::StorageUnavailable { .. } => row(503, "storage_unavailable", OURS, 1013),
             Self::Overloaded => row(503, "overloaded", OURS, 1013),
             Self::Draining => row(503, "draining", OURS, 1001),
@@ -243,7 +258,11 @@ impl Error {
                 Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0).max(1))
             }
             Self::InsufficientQuota { resets_at: None } => Some(WITHOUT_A_RESET),
-            Self::RateLimited { retry_after_seconds } => Some(*retry_after_seconds),
+            Self::RateLimited { retry_after_seconds }
+            | Self::UpstreamRateLimited { retry_after_seconds: Some(retry_after_seconds) }
+            | Self::NoUpstreamAvailable { retry_after_seconds: Some(retry_after_seconds) } => {
+                Some((*retry_after_seconds).max(1))
+            }
             other => matches!(other.row().status, 429 | 503).then_some(2),
         }
     }
@@ -266,6 +285,18 @@ impl Error {
         Self::Internal { cause: cause.to_string() }
     }
 
+    /// The provider limits us, and may say for how long.
+    #[must_use]
+    pub fn upstream_limit(wait: Option<Duration>) -> Self {
+        Self::UpstreamRateLimited { retry_after_seconds: wait.map(whole_seconds) }
+    }
+
+    /// No account is free; the first of them may be after `wait`.
+    #[must_use]
+    pub fn no_upstream(wait: Option<Duration>) -> Self {
+        Self::NoUpstreamAvailable { retry_after_seconds: wait.map(whole_seconds) }
+    }
+
     /// A provider's failure, with its cause for the log.
     #[must_use]
     pub fn upstream(cause: impl std::fmt::Display) -> Self {
@@ -277,4 +308,8 @@ impl Error {
     pub fn storage(cause: impl std::fmt::Display) -> Self {
         Self::StorageUnavailable { cause: cause.to_string() }
     }
+}
+
+fn whole_seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, ALLOW, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, ResponseError as _};
@@ -46,9 +46,13 @@ pub async fn finish(
             log::error!(request_id = id.as_str(), code = fault.row().code; "{fault}: {cause}");
         }
         let (head, _) = Refusal(fault.clone()).error_response().into_parts();
+        let methods = answer.headers().get(ALLOW).cloned();
         let body = error_body(refusal::dialect(answer.request()), &fault, &id);
         answer = answer.into_response(head.set_body(BoxBody::new(body.to_string())));
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(methods) = methods {
+            answer.headers_mut().insert(ALLOW, methods);
+        }
     }
     dress(&mut answer, &id);
     let status = answer.status();
@@ -74,7 +78,11 @@ fn sane_id(request: &ServiceRequest) -> Option<String> {
 
 /// The error that an answer stands for, ours or one that actix made of the request.
 fn fault(answer: &ServiceResponse) -> Option<Error> {
-    let error = answer.response().error()?;
+    let Some(error) = answer.response().error() else {
+        // Nobody but actix names methods.
+        let wrong_method = answer.status() == StatusCode::METHOD_NOT_ALLOWED && answer.headers().contains_key(ALLOW);
+        return wrong_method.then_some(Error::MethodNotAllowed);
+    };
     if let Some(refusal) = error.as_error::<Refusal>() {
         return Some(refusal.0.clone());
     }

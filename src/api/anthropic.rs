@@ -4,6 +4,7 @@
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::passed;
 use super::refusal::Refusal;
 use super::serve::{self, respond};
 use crate::completion::api::Api;
@@ -29,7 +30,7 @@ pub async fn count_tokens(request: HttpRequest, payload: Payload) -> Result<Http
 }
 
 async fn relay(api: Api, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
-    let headers = serve::passed_headers(request, &PASSED);
+    let headers = passed::headers(request, &PASSED);
     // `?beta=true`
     let passed = Passed { headers, query: request.query_string().to_owned(), ..Passed::default() };
     Ok(respond(serve::serve(api, request, payload, passed, false).await?.reply))

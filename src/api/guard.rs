@@ -276,7 +276,9 @@ async fn by_ticket(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> 
 }
 
 /// The client's address: the peer's, or what a trusted proxy says of it. From the right of
-/// `X-Forwarded-For`, the first that is not a trusted proxy itself.
+/// `X-Forwarded-For`, the first that is not a trusted proxy itself: each proxy adds to its right, so nothing that the
+/// client wrote there counts. `CF-Connecting-IP` goes through proxies as the client wrote it, so it is believed only
+/// where there is no `X-Forwarded-For` at all.
 #[must_use]
 pub fn client_address(request: &HttpRequest, config: &Config) -> IpAddr {
     let nowhere = IpAddr::from([0, 0, 0, 0]);
@@ -285,9 +287,9 @@ pub fn client_address(request: &HttpRequest, config: &Config) -> IpAddr {
     if !trusted(&peer) {
         return peer;
     }
-    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    if let Some(address) = text("cf-connecting-ip").and_then(|value| value.trim().parse::<IpAddr>().ok()) {
-        return address.to_canonical();
+    if !request.headers().contains_key("x-forwarded-for") {
+        let named = request.headers().get("cf-connecting-ip").and_then(|value| value.to_str().ok());
+        return named.and_then(|value| value.trim().parse::<IpAddr>().ok()).map_or(peer, |named| named.to_canonical());
     }
     let hops = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = hops.flat_map(|value| value.split(',')).map(str::trim).collect();
@@ -321,6 +323,25 @@ mod tests {
         assert_eq!(address("127.0.0.1:1", "9.9.9.9, 203.0.113.7, 127.0.0.2"), "203.0.113.7");
         assert_eq!(address("198.51.100.1:1", "203.0.113.7"), "198.51.100.1");
         assert_eq!(address("127.0.0.1:1", "nonsense"), "127.0.0.1");
+    }
+
+    #[test]
+    fn cloudflares_word_goes_before_nobody_elses() {
+        let config = Config::defaults().unwrap();
+        let address = |peer: &str, forwarded: Option<&str>| {
+            let request = TestRequest::default()
+                .peer_addr(peer.parse().unwrap())
+                .insert_header(("cf-connecting-ip", "203.0.113.7"));
+            let request = match forwarded {
+                Some(forwarded) => request.insert_header(("x-forwarded-for", forwarded)),
+                None => request,
+            };
+            client_address(&request.to_http_request(), &config).to_string()
+        };
+        assert_eq!(address("127.0.0.1:1", None), "203.0.113.7");
+        assert_eq!(address("127.0.0.1:1", Some("198.51.100.1")), "198.51.100.1", "the proxy's own word");
+        assert_eq!(address("127.0.0.1:1", Some("nonsense")), "127.0.0.1");
+        assert_eq!(address("198.51.100.1:1", None), "198.51.100.1", "no proxy of ours");
     }
 
     #[test]

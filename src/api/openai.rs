@@ -4,6 +4,7 @@
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::passed;
 use super::refusal::Refusal;
 use super::serve::{self, respond};
 use crate::completion::api::Api;
@@ -37,6 +38,6 @@ pub async fn responses(request: HttpRequest, payload: Payload) -> Result<HttpRes
 }
 
 async fn relay(api: Api, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
-    let passed = Passed { headers: serve::passed_headers(request, &PASSED), ..Passed::default() };
+    let passed = Passed { headers: passed::headers(request, &PASSED), ..Passed::default() };
     Ok(respond(serve::serve(api, request, payload, passed, false).await?.reply))
 }

@@ -8,7 +8,7 @@ use super::admin::{
     usage_events,
 };
 use super::refusal::Refusal;
-use super::{anthropic, health, jwks, license, models, native, openai, pages, realtime, tickets};
+use super::{anthropic, health, jwks, license, models, native, openai, pages, realtime, tasks, tickets};
 use crate::error::Error;
 
 /// Which routes a listener serves.
@@ -79,8 +79,8 @@ fn anthropic_calls(app: &mut ServiceConfig) {
 
 fn dashscope_calls(app: &mut ServiceConfig) {
     app.service(at("/api/v1/services/{path:.+}").route(post().to(native::service)))
-        .service(at("/api/v1/tasks/{id}").route(get().to(native::task)))
-        .service(at("/api/v1/tasks/{id}/cancel").route(post().to(native::cancel)));
+        .service(at("/api/v1/tasks/{id}").route(get().to(tasks::task)))
+        .service(at("/api/v1/tasks/{id}/cancel").route(post().to(tasks::cancel)));
 }
 
 /// Clients look whether the base that they were given is there.
@@ -150,13 +150,9 @@ fn admin_accounts(app: &mut ServiceConfig) {
         .service(at("/admin/accounts/{id}/disable").route(post().to(account_actions::disable)));
 }
 
-/// A resource that answers other methods in our form.
+/// A resource. Other methods get actix's 405, which names those that there are; `answer` gives it our form.
 fn at(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(wrong_method))
-}
-
-async fn wrong_method() -> Result<HttpResponse, Refusal> {
-    Err(Error::MethodNotAllowed.into())
+    web::resource(path)
 }
 
 async fn not_found() -> Result<HttpResponse, Refusal> {

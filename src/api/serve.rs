@@ -1,17 +1,18 @@
 //! What all calls to models have in common: who calls, within which limits, and how the answer goes out.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header;
-use actix_web::web::{Bytes, BytesMut, Data, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse};
-use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::answer::RequestId;
+use super::bodies::{self, Bodies};
 use super::guard::CallCaller;
+use super::passed;
 use crate::clock;
 use crate::completion::api::Api;
 use crate::completion::bill::{Bill, Payer};
@@ -25,15 +26,19 @@ use crate::credentials::Known;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
-use crate::license::License;
+use crate::license::{License, Limits};
 use crate::quota::purse::Amounts;
+use crate::quota::rate::Pass;
 use crate::session::socket::ClientSocket;
 use crate::upstream::account::{Account, Kind, Mode, State};
+use crate::wire::members::Members;
 
-/// The longest that a request's body may take to come in.
-const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// Set aside for an answer whose caller names no limit, tokens; more where the license's answers have cost more.
 const USUAL_OUTPUT: u64 = 1_024;
+/// The id of an account that a caller brings.
+pub const OWN_ACCOUNT: &str = "own";
+/// What a caller is told to wait for where its provider names no time, seconds.
+const USUAL_WAIT: u64 = 2;
 /// Whom calls with nothing but a provider's key are booked on.
 const OWN_KEY: &str = "byok";
 
@@ -63,35 +68,76 @@ pub async fn serve(
     }
     let caller = CallCaller::extract(request).await.map_err(|refusal| refusal.0)?;
     let caller = allowed(gateway, request, caller, api)?;
+    passed::check(request, &passed)?;
     if request.headers().get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity") {
         return Err(Error::field("Content-Encoding", "send the body as it is, without Content-Encoding"));
     }
-    let body = read(payload, gateway.config.server.max_body_bytes).await?;
-    let head = Head::read(api, &body, streams)?;
+    bodies::check_length(request, gateway.config.server.max_body_bytes)?;
+    let (license_id, limits) = (caller.license_id.clone(), caller.limits());
+    let pass = enter(gateway, request, &license_id, &limits)?;
+    let asked = Asked { api, passed, streams, arrived };
+    let reply = ask(gateway, (request, payload), asked, caller, pass)
+        .await
+        .inspect_err(|_| tell_rates(gateway, request, &license_id, &limits))?;
+    request.extensions_mut().insert(reply.readings);
+    Ok(Answered { reply, license_id })
+}
+
+/// Lets a call begin within its license's limits, before anything of it is read. Whatever it is answered with tells
+/// how they stand.
+///
+/// # Errors
+/// `RateLimited`, `ConcurrencyLimit`.
+pub fn enter(gateway: &Gateway, request: &HttpRequest, license_id: &str, limits: &Limits) -> Result<Pass, Error> {
+    let entered = gateway.rates.enter(license_id, limits, 0, Instant::now());
+    tell_rates(gateway, request, license_id, limits);
+    entered
+}
+
+fn tell_rates(gateway: &Gateway, request: &HttpRequest, license_id: &str, limits: &Limits) {
+    request.extensions_mut().insert(gateway.rates.read(license_id, limits, Instant::now()));
+}
+
+/// What is asked, besides the body.
+struct Asked {
+    api: Api,
+    passed: Passed,
+    streams: bool,
+    arrived: Instant,
+}
+
+async fn ask(
+    gateway: &Gateway,
+    (request, payload): (&HttpRequest, Payload),
+    asked: Asked,
+    caller: Allowed,
+    pass: Pass,
+) -> Result<Reply, Error> {
+    let bodies = request.app_data::<Data<Bodies>>().ok_or_else(|| Error::internal("no room for bodies in this app"))?;
+    let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
+    let body = bodies.read(payload, gateway.config.server.max_body_bytes).await?;
+    let head = Head::read(asked.api, &body, asked.streams)?;
     if caller.license().is_some_and(|license| !license.allows_model(&head.model)) {
         return Err(Error::ModelNotAllowed(head.model));
     }
-    let bill = bill(gateway, request, &caller, (api, &head), arrived).await?;
+    if let Some(license) = caller.license().filter(|license| !license.models.is_empty()) {
+        check_fallbacks(license, &body)?;
+    }
+    let bill = bill(gateway, &caller, (&asked, &head), pass).await?;
     let cut = request.conn_data::<ClientSocket>().cloned().map(|socket| Box::new(move || socket.cut()) as Cut);
-    let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
-    let license_id = caller.license_id.clone();
-    let mut hasher = DefaultHasher::new();
-    license_id.hash(&mut hasher);
     let call = Call {
-        api,
+        api: asked.api,
         head,
         body,
-        passed,
+        passed: asked.passed,
+        caller: caller.number(),
         own: caller.own_key.map(|key| own_account(gateway, key)),
-        caller: hasher.finish(),
         bill,
         request_id: request_id(request),
         created: clock::now().as_second(),
         cut,
     };
-    let reply = call::make(call, tools.get_ref().clone()).await?;
-    request.extensions_mut().insert(reply.readings);
-    Ok(Answered { reply, license_id })
+    call::make(call, tools.get_ref().clone()).await
 }
 
 /// Who calls, and with whose key.
@@ -105,6 +151,17 @@ struct Allowed {
 impl Allowed {
     fn license(&self) -> Option<&License> {
         self.known.as_deref().map(|(license, _)| license)
+    }
+
+    /// The same for all calls of a license, for telling callers apart.
+    fn number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.license_id.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn limits(&self) -> Limits {
+        self.license().map(|license| license.limits.clone()).unwrap_or_default()
     }
 }
 
@@ -131,7 +188,7 @@ fn allowed(gateway: &Gateway, request: &HttpRequest, caller: CallCaller, api: Ap
 #[must_use]
 pub fn own_account(gateway: &Gateway, credential: Secret) -> Account {
     Account {
-        id: "own".to_owned(),
+        id: OWN_ACCOUNT.to_owned(),
         name: "own".to_owned(),
         kind: Kind::Dashscope,
         base_url: gateway.config.upstream.dashscope_http_base_url.trim_end_matches('/').to_owned(),
@@ -145,25 +202,34 @@ pub fn own_account(gateway: &Gateway, credential: Secret) -> Account {
     }
 }
 
+/// Refuses a list of models to fall back on, which some providers heed, unless the license includes each of them.
+fn check_fallbacks(license: &License, body: &[u8]) -> Result<(), Error> {
+    let members = std::str::from_utf8(body).ok().and_then(Members::read);
+    let lists = members.iter().flat_map(|members| members.all("models"));
+    let allowed = |list: &str| {
+        serde_json::from_str::<Vec<String>>(list).is_ok_and(|names| names.iter().all(|name| license.allows_model(name)))
+    };
+    if lists.into_iter().all(allowed) {
+        return Ok(());
+    }
+    Err(Error::field("models", "`models` may name no model that this license does not include"))
+}
+
 /// Takes what the call may use.
 async fn bill(
     gateway: &Gateway,
-    request: &HttpRequest,
     caller: &Allowed,
-    (api, head): (Api, &Head),
-    arrived: Instant,
+    (asked, head): (&Asked, &Head),
+    mut pass: Pass,
 ) -> Result<Bill, Error> {
-    let limits = caller.license().map(|license| license.limits.clone()).unwrap_or_default();
+    let api = asked.api;
     let tokens = if caller.own_key.is_some() || !api.is_metered() {
         0
     } else {
         let usual = || gateway.quota.calls().usual_output(&caller.license_id).unsigned_abs().max(USUAL_OUTPUT);
         head.input_tokens.saturating_add(head.most_output.unwrap_or_else(usual))
     };
-    let entered = gateway.rates.enter(&caller.license_id, &limits, tokens, Instant::now());
-    let pass = entered.inspect_err(|_| {
-        request.extensions_mut().insert(gateway.rates.read(&caller.license_id, &limits, Instant::now()));
-    })?;
+    pass.set_aside(tokens, Instant::now())?;
     let share = if api.is_metered() {
         let need = Amounts { tokens: i64::try_from(tokens).unwrap_or(i64::MAX), requests: 1 };
         Some(gateway.quota.reserve(&caller.license_id, need).await?)
@@ -177,32 +243,7 @@ async fn bill(
         model: head.model.clone(),
         own_key: caller.own_key.is_some(),
     };
-    Ok(Bill::new(api, payer, (pass, share), gateway.metrics.calls.clone(), arrived))
-}
-
-/// Reads a body of bounded length.
-///
-/// # Errors
-/// `TooLarge`, `InvalidRequest` when it doesn't come in.
-pub async fn read(mut payload: Payload, limit: usize) -> Result<Bytes, Error> {
-    let reading = async {
-        let mut body = BytesMut::new();
-        while let Some(part) = payload.next().await {
-            let part = part.map_err(|error| Error::request(format!("the body could not be read: {error}")))?;
-            if body.len() + part.len() > limit {
-                return Err(Error::TooLarge { limit });
-            }
-            // Most bodies come in one piece.
-            if body.is_empty() {
-                body = BytesMut::from(part);
-            } else {
-                body.extend_from_slice(&part);
-            }
-        }
-        Ok(body.freeze())
-    };
-    let late = || Error::request(format!("the body did not come in within {} s", BODY_PATIENCE.as_secs()));
-    tokio::time::timeout(BODY_PATIENCE, reading).await.map_err(|_| late())?
+    Ok(Bill::new(api, payer, (pass, share), gateway.metrics.calls.clone(), asked.arrived))
 }
 
 /// The HTTP answer of a reply.
@@ -210,6 +251,9 @@ pub async fn read(mut payload: Payload, limit: usize) -> Result<Bytes, Error> {
 pub fn respond(reply: Reply) -> HttpResponse {
     let mut answer = HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY));
     answer.insert_header((header::CONTENT_TYPE, reply.content_type));
+    if matches!(reply.status, 429 | 503) && reply.headers.iter().all(|(name, _)| *name != "retry-after") {
+        answer.insert_header((header::RETRY_AFTER, USUAL_WAIT));
+    }
     for (name, value) in reply.headers {
         answer.insert_header((name, value));
     }
@@ -229,13 +273,6 @@ pub fn respond(reply: Reply) -> HttpResponse {
             }))
         }
     }
-}
-
-/// A header's value, for the upstream.
-#[must_use]
-pub fn passed_headers(request: &HttpRequest, names: &[&'static str]) -> Vec<(&'static str, String)> {
-    let value = |name: &str| request.headers().get(name)?.to_str().ok().map(str::to_owned);
-    names.iter().filter_map(|name| Some((*name, value(name)?))).collect()
 }
 
 fn request_id(request: &HttpRequest) -> String {

@@ -111,6 +111,7 @@ impl Attempt<'_> {
                 return Answered::Failed(Outcome::Unreachable, "it closed the connection".to_owned());
             }
             Err(Unanswered::Unreachable(why)) => return Answered::Failed(Outcome::Unreachable, why),
+            Err(Unanswered::Unsendable(why)) => return Answered::Failed(Outcome::CallersFault, why),
         };
         let content_type = answer.header("content-type").unwrap_or("application/json").to_owned();
         let is_stream = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
@@ -142,7 +143,10 @@ impl Attempt<'_> {
     }
 
     async fn whole(&self, mut answer: Answer, content_type: String, words: Words) -> Answered {
-        let headers = shown(&answer);
+        let mut headers = shown(&answer);
+        if self.own_key {
+            headers.extend(answer.header("retry-after").map(|wait| ("retry-after", wait.to_owned())));
+        }
         let mut body = BytesMut::new();
         loop {
             match tokio::time::timeout(self.left(), answer.body.next()).await {

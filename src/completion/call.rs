@@ -214,17 +214,29 @@ fn deadline(call: &Call, tools: &Tools, tried: &[String]) -> Instant {
 /// Who takes the call.
 fn choose(call: &Call, tools: &Tools, tried: &[String]) -> Result<Chosen, Error> {
     if tried.len() >= ACCOUNTS {
-        return Err(Error::NoUpstreamAvailable);
+        return Err(Error::no_upstream(None));
     }
     if let Some(own) = &call.own {
         let fresh = tried.is_empty().then(|| Chosen::Own(Arc::new(own.clone())));
-        return fresh.ok_or(Error::NoUpstreamAvailable);
+        return fresh.ok_or(Error::no_upstream(None));
     }
     match tools.pool.choose(&wanted(call, tried), Instant::now()) {
         Ok(pick) => Ok(Chosen::Ours(pick)),
         Err(NoAccount::UnknownModel) => Err(Error::ModelNotFound(call.head.model.clone())),
-        Err(NoAccount::None | NoAccount::AllTried | NoAccount::Busy { .. }) => Err(Error::NoUpstreamAvailable),
+        Err(NoAccount::None | NoAccount::AllTried) => Err(no_upstream(call, None)),
+        Err(NoAccount::Busy { retry_after }) => Err(no_upstream(call, Some(retry_after))),
     }
+}
+
+/// Tells the operator, in the log, why no account takes the call.
+fn no_upstream(call: &Call, wait: Option<Duration>) -> Error {
+    let why = match wait {
+        Some(_) => "all accounts that serve it cool down or are full",
+        None => "no enabled account serves it: set DASHSCOPE_API_KEY or add one at /admin/accounts",
+    };
+    let (request_id, model) = (call.request_id.as_str(), call.head.model.as_str());
+    log::warn!(request_id = request_id, model = model; "no account can take a call: {why}");
+    Error::no_upstream(wait)
 }
 
 /// Books a whole answer.
@@ -244,8 +256,10 @@ fn finish(call: &mut Call, chosen: &Chosen, whole: Whole, (waited, name): (Durat
     }
 }
 
-/// Begins an answer that is a stream, which goes to its end by itself. What was asked is let go of here.
+/// Begins an answer that is a stream, which goes to its end by itself. What was asked is let go of here: it takes memory
+/// that others wait for.
 fn relay(call: Call, (served, stream): (Served, Stream), (waited, name): (Duration, &str), timeout: Duration) -> Reply {
+    drop(call.body);
     call.bill.begins(waited);
     call.bill.answered(stream.status, name);
     let (pieces, taken) = mpsc::channel(WAITING);

@@ -127,7 +127,7 @@ pub fn judge_event(data: &[u8]) -> Verdict {
 #[must_use]
 pub fn error(outcome: Outcome, said: &str) -> Error {
     match outcome {
-        Outcome::RateLimited(_) => Error::UpstreamRateLimited,
+        Outcome::RateLimited(wait) => Error::upstream_limit(wait),
         Outcome::TimedOut => Error::UpstreamTimeout,
         Outcome::Served
         | Outcome::CallersFault

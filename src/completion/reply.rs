@@ -52,8 +52,12 @@ pub fn anthropic_kind(error: &Error) -> &'static str {
         404 | 410 => "not_found_error",
         413 => "request_too_large",
         429 => "rate_limit_error",
-        504 => "timeout_error",
-        503 if matches!(error, Error::Overloaded | Error::UpstreamRateLimited | Error::NoUpstreamAvailable) => {
+        408 | 504 => "timeout_error",
+        503 if matches!(
+            error,
+            Error::Overloaded | Error::UpstreamRateLimited { .. } | Error::NoUpstreamAvailable { .. }
+        ) =>
+        {
             "overloaded_error"
         }
         500.. => "api_error",

@@ -106,10 +106,7 @@ impl Rates {
             return Err(Error::ConcurrencyLimit { limit });
         }
         let waits = [pace.requests.wait(rpm, 1.0), pace.tokens.wait(tpm, tokens.max(1) as f64)];
-        let wait = waits.into_iter().max().unwrap_or_default();
-        if !wait.is_zero() {
-            return Err(Error::RateLimited { retry_after_seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
-        }
+        refuse_for(waits.into_iter().max().unwrap_or_default())?;
         pace.requests.level -= 1.0;
         pace.tokens.level -= tokens as f64;
         pace.running += 1;
@@ -144,6 +141,14 @@ impl Rates {
     }
 }
 
+/// Refuses who would have to wait.
+fn refuse_for(wait: Duration) -> Result<(), Error> {
+    if wait.is_zero() {
+        return Ok(());
+    }
+    Err(Error::RateLimited { retry_after_seconds: wait.as_secs_f64().ceil().max(1.0) as u64 })
+}
+
 /// Forgets who has not called for a minute: their buckets are full.
 fn forget(paces: &mut HashMap<String, Pace>, now: Instant) {
     paces.retain(|_, pace| pace.running > 0 || now.saturating_duration_since(pace.requests.at) < MINUTE);
@@ -162,6 +167,22 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// Sets so many tokens aside, besides what the call began with: it is known now what it will use.
+    ///
+    /// # Errors
+    /// `RateLimited` with the wait.
+    pub fn set_aside(&mut self, tokens: u64, now: Instant) -> Result<(), Error> {
+        let Some(license_id) = &self.license_id else { return Ok(()) };
+        let limit = self.limits.tpm_limit.unwrap_or(u64::MAX);
+        if let Some(pace) = self.rates.paces().get_mut(license_id) {
+            pace.tokens.fill(limit, now);
+            refuse_for(pace.tokens.wait(limit, tokens as f64))?;
+            pace.tokens.level -= tokens as f64;
+        }
+        self.tokens += tokens;
+        Ok(())
+    }
+
     /// The call used so many tokens, instead of what it had asked for.
     pub fn used(&mut self, tokens: u64) {
         let Some(license_id) = &self.license_id else { return };
@@ -228,6 +249,22 @@ mod tests {
         let later = now + Duration::from_secs(6);
         let _big = rates.enter("lic", &limits, 5_000, later).unwrap();
         assert!(rates.enter("lic", &limits, 1, later).is_err());
+    }
+
+    #[test]
+    fn what_a_call_will_use_is_known_after_it_began() {
+        let (rates, now) = (Rates::default(), Instant::now());
+        let limits = limits(Some(60), Some(1_000), None);
+        let enter = || rates.enter("lic", &limits, 0, now).unwrap();
+        let (mut one, mut other) = (enter(), enter());
+        one.set_aside(600, now).unwrap();
+        assert!(matches!(other.set_aside(600, now), Err(Error::RateLimited { retry_after_seconds: 12 })));
+        drop(other);
+        assert_eq!(one.readings(now).tokens.map(|reading| reading.remaining), Some(400));
+        one.used(700);
+        assert_eq!(one.readings(now).tokens.map(|reading| reading.remaining), Some(300));
+        let mut unlimited = rates.enter("other", &Limits::default(), 0, now).unwrap();
+        unlimited.set_aside(u64::MAX, now).unwrap();
     }
 
     #[test]

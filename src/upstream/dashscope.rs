@@ -94,8 +94,12 @@ impl Dashscope {
         if let Some(own_key) = &passed.own_key {
             return self.knock(endpoint, passed, &self.websocket_base, own_key).await;
         }
-        let mut last = Undialled { error: Error::NoUpstreamAvailable, lasting: true };
-        for account in self.accounts(endpoint) {
+        let mut last = Undialled { error: Error::no_upstream(None), lasting: true };
+        let accounts = self.accounts(endpoint);
+        if accounts.is_empty() {
+            log::warn!("no enabled DashScope account serves this session's model: set DASHSCOPE_API_KEY or add one");
+        }
+        for account in accounts {
             let base = self.websocket_base_of(&account.base_url);
             match self.knock(endpoint, passed, &base, &account.credential).await {
                 Ok(socket) => return Ok(socket),
@@ -183,7 +187,7 @@ fn refused(error: &WsClientError, endpoint: Endpoint<'_>, own_key: bool) -> Undi
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 lasting(Error::upstream(format!("the provider refuses the operator's key ({status})")))
             }
-            StatusCode::TOO_MANY_REQUESTS => passing(Error::UpstreamRateLimited),
+            StatusCode::TOO_MANY_REQUESTS => passing(Error::upstream_limit(None)),
             StatusCode::NOT_FOUND => match endpoint {
                 Endpoint::Realtime { model } => lasting(Error::ModelNotFound(model.to_owned())),
                 Endpoint::Inference => lasting(Error::upstream("the provider has no task endpoint")),

@@ -1,11 +1,13 @@
 //! Calls a provider's HTTP API: one client for each worker, with a pool of connections that are kept open.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use actix_http::error::ParseError;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::header::{HeaderMap, RETRY_AFTER};
 use awc::http::{Method, Version};
-use awc::{Client, Connector};
+use awc::{Client, ClientRequest, Connector};
 use bytes::Bytes;
 use futures_util::stream::{LocalBoxStream, StreamExt as _};
 
@@ -81,6 +83,8 @@ pub enum Unanswered {
     Dropped,
     /// No connection, for the log.
     Unreachable(String),
+    /// The question can't be put into a request at all, for the log: nobody was asked.
+    Unsendable(String),
 }
 
 impl HttpCaller {
@@ -126,14 +130,19 @@ impl HttpCaller {
         for (name, value) in question.headers {
             request = request.insert_header((name, value));
         }
-        let credential = account.credential.expose();
-        request = match account.kind {
-            Kind::Anthropic if !credential.starts_with(SUBSCRIBER) => request.insert_header(("x-api-key", credential)),
-            Kind::Anthropic | Kind::Dashscope | Kind::Openai => request.bearer_auth(credential),
-        };
+        let request = with_credential(request, account);
         let answer = tokio::time::timeout(timeout, request.send_body(question.body)).await;
         let answer = answer.map_err(|_| Unanswered::TimedOut)?.map_err(|error| unanswered(&error))?;
         Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body: answer.boxed_local() })
+    }
+}
+
+/// The request with the account's credential, as its kind wants it.
+pub fn with_credential(request: ClientRequest, account: &Account) -> ClientRequest {
+    let credential = account.credential.expose();
+    match account.kind {
+        Kind::Anthropic if !credential.starts_with(SUBSCRIBER) => request.insert_header(("x-api-key", credential)),
+        Kind::Anthropic | Kind::Dashscope | Kind::Openai => request.bearer_auth(credential),
     }
 }
 
@@ -141,6 +150,41 @@ fn unanswered(error: &SendRequestError) -> Unanswered {
     match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Unanswered::TimedOut,
         SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => Unanswered::Dropped,
+        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Response(ParseError::Io(error))
+            if broke(error) =>
+        {
+            Unanswered::Dropped
+        }
+        SendRequestError::H2(error) if error.get_io().is_some_and(broke) => Unanswered::Dropped,
+        SendRequestError::Url(_)
+        | SendRequestError::Http(_)
+        | SendRequestError::Body(_)
+        | SendRequestError::Custom(..)
+        | SendRequestError::TunnelNotSupported => Unanswered::Unsendable(error.to_string()),
         other => Unanswered::Unreachable(other.to_string()),
+    }
+}
+
+/// Whether a connection that stood was closed by the other side.
+fn broke(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broken_request_means() {
+        let io = |kind: ErrorKind| std::io::Error::from(kind);
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof] {
+            let (read, connect) = (ParseError::Io(io(kind)), ConnectError::Io(io(kind)));
+            assert_eq!(unanswered(&SendRequestError::Response(read)), Unanswered::Dropped);
+            assert_eq!(unanswered(&SendRequestError::Connect(connect)), Unanswered::Dropped);
+        }
+        let refused = SendRequestError::Connect(ConnectError::Io(io(ErrorKind::ConnectionRefused)));
+        assert!(matches!(unanswered(&refused), Unanswered::Unreachable(_)));
+        let url = SendRequestError::Url(awc::error::InvalidUrl::MissingHost);
+        assert!(matches!(unanswered(&url), Unanswered::Unsendable(_)));
     }
 }

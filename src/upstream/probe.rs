@@ -6,6 +6,7 @@ use awc::Client;
 use awc::error::{ConnectError, SendRequestError};
 
 use super::account::{Account, Kind};
+use super::http::with_credential;
 
 /// Whoever waits for the outcome is a person.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,11 +54,10 @@ async fn ask(account: &Account) -> Result<u16, SendRequestError> {
     let client = Client::builder().connector(connector).timeout(PATIENCE).disable_redirects().finish();
     let request = client.get(format!("{}{path}", account.base_url));
     let request = match account.kind {
-        Kind::Dashscope | Kind::Openai => request.bearer_auth(account.credential.expose()),
-        Kind::Anthropic => request
-            .insert_header(("x-api-key", account.credential.expose()))
-            .insert_header(("anthropic-version", ANTHROPIC_VERSION)),
+        Kind::Dashscope | Kind::Openai => request,
+        Kind::Anthropic => request.insert_header(("anthropic-version", ANTHROPIC_VERSION)),
     };
+    let request = with_credential(request, account);
     let agent = concat!("livetranslate-central/", env!("CARGO_PKG_VERSION"));
     let answer = request.insert_header(("user-agent", agent)).send().await?;
     Ok(answer.status().as_u16())

@@ -14,6 +14,7 @@ mod book;
 mod budget;
 mod calls;
 mod calls_crowd;
+mod calls_edge;
 mod chaos;
 mod continuity;
 mod continuity_model;

@@ -10,3 +10,4 @@ pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod scissors;
+pub(crate) mod stub;
