@@ -203,12 +203,15 @@ fn wanted<'a>(call: &'a Call, tried: &'a [String]) -> Wanted<'a> {
     Wanted { kinds: call.api.kinds(), model: &call.head.model, sticky, caller: call.caller, tried }
 }
 
-/// Until when an account's answer is waited for: REQUEST_TIMEOUT from the call's arrival; a stream begins soon, or
-/// another account is asked where there is one.
+/// Until when an account's answer is waited for: REQUEST_TIMEOUT from the call's arrival. Where there is another account
+/// it must be left time to serve, and a stream begins soon.
 fn deadline(call: &Call, tools: &Tools, tried: &[String]) -> Instant {
-    let last = call.bill.arrived() + tools.timeout;
-    let another = || call.own.is_none() && tools.pool.choose(&wanted(call, tried), Instant::now()).is_ok();
-    if call.head.streams && another() { last.min(Instant::now() + SOON) } else { last }
+    let (now, last) = (Instant::now(), call.bill.arrived() + tools.timeout);
+    if call.own.is_some() || tools.pool.choose(&wanted(call, tried), now).is_err() {
+        return last;
+    }
+    let half = last.saturating_duration_since(now) / 2;
+    now + if call.head.streams { half.min(SOON) } else { half }
 }
 
 /// Who takes the call.

@@ -75,6 +75,26 @@ fn no_call_fails_that_another_account_could_serve() {
 }
 
 #[test]
+fn an_account_that_hangs_leaves_time_for_another() {
+    let patience = |config: &mut livetranslate::config::Config| {
+        sealed(config);
+        config.server.request_timeout_ms = 4_000;
+    };
+    on_sqlite_with(patience, async |app| {
+        let shaky = shaky(app, HttpFaults { hang: true, ..HttpFaults::default() }).await;
+        let alice = alice(app).await;
+        let calls = (0..8).map(|number| {
+            let (alice, text) = (&alice, format!("number {number}"));
+            let question = if number % 2 == 0 { Caller::streamed(&text) } else { Caller::question(&text) };
+            async move { alice.post(CHAT, &question).await.status }
+        });
+        assert!(join_all(calls).await.into_iter().all(|status| status == 200));
+        assert!(!shaky.calls().is_empty(), "it was asked");
+        shaky.stop().await;
+    });
+}
+
+#[test]
 fn what_is_booked_is_what_served() {
     on_both_stores_with(sealed, async |app| {
         let fault = HttpFaults { percent: Some(50), status: Some(500), ..HttpFaults::default() };
