@@ -14,7 +14,7 @@ use crate::target::{Target, Variant};
 use crate::upstream::{Pace, Upstream};
 
 const EACH: Row = Row { id: "M", what: "memory per slow stream", unit: "KiB", better: Less, must: 64.0, goal: 32.0 };
-/// What an allocator needs to settle, and no more: nothing of a stream is kept.
+/// What buffers and the allocator need to settle, and no more: nothing of a stream is kept.
 const GROWTH: Row =
     Row { id: "M", what: "memory per stream that its length adds", unit: "KiB", better: Less, must: 2.0, goal: 1.0 };
 /// From one chunk to the next.
@@ -40,7 +40,9 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, t
         table.fault(format!("{lost} slow streams did not come whole"));
     }
     let each = |kib: f64| kib / count as f64;
-    table.add(EACH, Some(each(early - before)), format!("{EARLY} chunks, {count} streams"));
+    // The later look counts: by then every buffer has been filled once.
+    let note = format!("after {late} chunks, {count} streams; {:.0} after {EARLY}", each(early - before));
+    table.add(EACH, Some(each(then - before)), note);
     table.add(GROWTH, Some(each(then - early)), format!("{EARLY} to {late} chunks"));
     gateway.audit(table).await
 }

@@ -77,7 +77,7 @@ async fn listen(target: &Target, plan: &Plan, upstream: &Upstream, table: &mut T
         table.fault(format!("{}: {lost} streams did not come whole", target.name));
     }
     println!(
-        "  {:<8}{:6.0} µs CPU a stream, chunks late by p50 {:4.0} p99 {:5.0} µs, load {:3.0} % of its core, others {:3.0} % of the tested one",
+        "  {:<9}{:6.0} µs CPU a stream, chunks late by p50 {:4.0} p99 {:5.0} µs, load {:3.0} % of its core, others {:3.0} % of the tested one",
         target.name,
         figures.cpu_us,
         figures.p50_us,

@@ -105,7 +105,7 @@ impl Target {
         let answered = self.answered.get();
         let booked = (booked("requests"), booked("input_tokens"), booked("output_tokens"));
         let said = (answered, answered * INPUT_TOKENS, answered * OUTPUT_TOKENS);
-        println!("  {:<8}answered {answered} calls, booked {}", self.name, booked.0);
+        println!("  {:<9}answered {answered} calls, booked {}", self.name, booked.0);
         if booked != said {
             table.fault(format!("{}: requests, tokens in and out: booked {booked:?}, answered {said:?}", self.name));
         }

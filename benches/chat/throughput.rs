@@ -39,7 +39,7 @@ pub(crate) async fn measure(plan: &Plan, launch: &Launch, upstream: &Upstream, t
     for _ in 0..plan.rounds {
         for runner in &mut runners {
             let figures = calls::flood(&runner.target, plan.connections, plan.window).await?;
-            println!("  {:<8}{}", runner.target.name, line(&figures));
+            println!("  {:<9}{}", runner.target.name, line(&figures));
             runner.flood.push(counted(figures, &runner.target, table));
         }
     }
@@ -117,7 +117,7 @@ fn delays(runners: &[Runner]) {
     for proxy in proxies {
         let added = |figure| beside(&proxy.trickle, &direct.trickle, figure).unwrap_or(f64::NAN);
         let (p50, p99) = (added(|one, other| one.p50_us - other.p50_us), added(|one, other| one.p99_us - other.p99_us));
-        println!("  {:<8}adds {p50:.0} µs in the middle, {p99:.0} µs to the slowest hundredth", proxy.target.name);
+        println!("  {:<9}adds {p50:.0} µs in the middle, {p99:.0} µs to the slowest hundredth", proxy.target.name);
     }
 }
 
@@ -130,13 +130,12 @@ fn compare(runners: &[Runner], table: &mut Table) {
             let windows = runner.into_iter().flat_map(|runner| runner.flood.iter().flatten());
             median(&windows.map(figure).collect::<Vec<_>>()).unwrap_or(f64::NAN)
         };
-        let note = format!(
-            "{:.0} of {:.0} a second, {:.0} of {:.0} µs CPU each",
-            each(Some(gateway), |figures| figures.rate),
-            each(nginx, |figures| figures.rate),
-            each(Some(gateway), |figures| figures.cpu_us),
-            each(nginx, |figures| figures.cpu_us)
-        );
+        let own = (each(Some(gateway), |figures| figures.rate), each(Some(gateway), |figures| figures.cpu_us));
+        let its = (each(nginx, |figures| figures.rate), each(nginx, |figures| figures.cpu_us));
+        let note = match ratio {
+            Some(_) => format!("{:.0} of {:.0} a second, {:.0} of {:.0} µs CPU each", own.0, its.0, own.1, its.1),
+            None => format!("{:.0} a second, {:.0} µs CPU each; no window of nginx counts", own.0, own.1),
+        };
         table.add(row, ratio, note);
         if let Some(ratio) = ratio.filter(|ratio| *ratio < GROSS) {
             table.fault(format!("{name}: {ratio:.3} of nginx's calls a second"));
