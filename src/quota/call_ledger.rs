@@ -79,13 +79,19 @@ fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool) -> Result
     } else {
         BTreeSet::new()
     };
-    let rows: Vec<CallRow> = rows.iter().filter(|row| !known.contains(&row.id)).cloned().collect();
-    calls::append(connection, &rows)?;
+    let new: Vec<CallRow>;
+    let rows = if known.is_empty() {
+        rows
+    } else {
+        new = rows.iter().filter(|row| !known.contains(&row.id)).cloned().collect();
+        &new
+    };
+    calls::append(connection, rows)?;
     let (mut tokens, mut requests) = (Sums::new(), Sums::new());
     let license_ids: BTreeSet<&str> = rows.iter().map(|row| row.license_id.as_str()).collect();
     let license_ids: Vec<String> = license_ids.into_iter().map(str::to_owned).collect();
     let balances = Balances::load(connection, license_ids)?;
-    for row in &rows {
+    for row in rows {
         let used = row.input_tokens + row.output_tokens;
         let begun = |budget: &&BudgetRow| budget.period_start_us > row.occurred_at_us;
         if balances.of(&row.license_id).iter().any(|budget| begun(&budget)) {

@@ -39,6 +39,8 @@ struct Shared {
     waiting: VecDeque<Waiting>,
     /// Answered and not booked, in the order of their answers.
     answered: VecDeque<CallRow>,
+    /// So many more are in the transaction that runs.
+    being_booked: usize,
     /// How many of these the transaction with an unknown outcome may have booked.
     doubtful: usize,
     journal: Option<Journal>,
@@ -104,7 +106,8 @@ impl Calls {
     /// # Errors
     /// `StorageUnavailable`.
     pub fn has_room(&self) -> Result<(), Error> {
-        let full = self.shared().answered.len() >= UNBOOKED;
+        let shared = self.shared();
+        let full = shared.answered.len() + shared.being_booked >= UNBOOKED;
         if full { Err(Error::storage("too many calls wait to be booked")) } else { Ok(()) }
     }
 
@@ -137,7 +140,7 @@ impl Calls {
     #[must_use]
     pub fn open(&self) -> usize {
         let shared = self.shared();
-        shared.running + shared.answered.len()
+        shared.running + shared.answered.len() + shared.being_booked
     }
 
     /// Takes together what the next transaction must write; `None` if there is nothing.
@@ -147,8 +150,10 @@ impl Calls {
         let shared = &mut *shared;
         let crowded = shared.purses.len() > LICENSES;
         shared.purses.retain(|_, purse| !purse.is_idle(now, crowded));
-        let rows: Vec<CallRow> = shared.answered.iter().take(AT_ONCE).cloned().collect();
-        let everything = rows.len() == shared.answered.len();
+        let some = shared.answered.len().min(AT_ONCE);
+        let rows: Vec<CallRow> = shared.answered.drain(..some).collect();
+        shared.being_booked = rows.len();
+        let everything = shared.answered.is_empty();
         let mut spent: HashMap<String, Amounts> = HashMap::new();
         for row in &rows {
             *spent.entry(row.license_id.clone()).or_default() += used(row);
@@ -185,7 +190,7 @@ impl Calls {
     pub fn enter(&self, booking: Booking, standings: &[CallStanding], now: Instant) {
         let mut replies = Vec::new();
         let mut shared = self.shared();
-        shared.answered.drain(..booking.batch.rows.len());
+        shared.being_booked = 0;
         shared.doubtful = shared.doubtful.saturating_sub(booking.batch.rows.len());
         for ((line, standing), calls) in booking.batch.lines.iter().zip(standings).zip(booking.waiting) {
             let purse = shared.purses.entry(line.license_id.clone()).or_default();
@@ -224,6 +229,10 @@ impl Calls {
     pub fn fail(&self, booking: Booking, error: &Error, away: bool, now: Instant) {
         let mut refused = Vec::new();
         let mut shared = self.shared();
+        shared.being_booked = 0;
+        for row in booking.batch.rows.iter().rev() {
+            shared.answered.push_front(row.clone());
+        }
         shared.readers.extend(booking.readers.into_iter().filter(|reader| !reader.is_closed()));
         shared.doubtful = shared.doubtful.max(booking.batch.rows.len());
         shared.segments.extend(booking.segments);

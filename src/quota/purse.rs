@@ -32,6 +32,10 @@ impl std::ops::AddAssign for Amounts {
 /// After so long without a call a license is forgotten: until then it is served when the store goes away.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
+/// So many times what was given out since the last transaction is held for until the next, where there is plenty: a
+/// rush need not wait.
+const AHEAD: i64 = 8;
+
 /// One unit's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Pot {
@@ -181,8 +185,7 @@ impl Purse {
         self.doubted = false;
         let plan = |pot: &mut Pot, limited: bool, spent: i64| {
             let running = pot.taken - spent;
-            // Twice what was given out since the last time.
-            let wish = 2 * std::mem::take(&mut pot.lately);
+            let wish = AHEAD * std::mem::take(&mut pot.lately);
             let spare = if limited && !pot.scarce { wish.min(pot.free().max(0)) } else { 0 };
             pot.held = pot.held.min(pot.taken + spare);
             (running + spare, spare, wish)
