@@ -4,10 +4,11 @@
 //! power cut may take the lines of the last second along. A line holds one call under its id: entered into the store
 //! twice, it counts once. Each process has segments of its own, under a lock.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::lock::{cannot, lock};
 use crate::error::Error;
 
 const SEGMENT: &str = "calls";
@@ -34,7 +35,7 @@ impl Journal {
     /// `StorageUnavailable` when the folder or file can't be made, or is another process's.
     pub fn open(folder: &Path, instance_id: &str) -> Result<Self, Error> {
         std::fs::create_dir_all(folder).map_err(|error| cannot("make", folder, &error))?;
-        let lock = lock(folder, instance_id)?;
+        let lock = lock(&folder.join(format!("{instance_id}.lock")))?;
         let lock = lock.ok_or_else(|| Error::storage(format!("the journal of {instance_id} is another process's")))?;
         let (path, segment) = begin(folder, instance_id, 0)?;
         let (folder, instance_id) = (folder.to_owned(), instance_id.to_owned());
@@ -100,7 +101,7 @@ impl Orphan {
         let mut orphans = Vec::new();
         for lock_path in paths.iter().filter(with("lock")) {
             let Some(instance_id) = lock_path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-            let Some(lock) = lock(folder, instance_id)? else { continue };
+            let Some(lock) = lock(&folder.join(format!("{instance_id}.lock")))? else { continue };
             let prefix = format!("{instance_id}-");
             let own = |path: &&PathBuf| {
                 path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix))
@@ -160,21 +161,6 @@ fn begin(folder: &Path, instance_id: &str, number: u64) -> Result<(PathBuf, File
     let segment = File::options().create_new(true).append(true).open(&path);
     let segment = segment.map_err(|error| cannot("make", &path, &error))?;
     Ok((path, segment))
-}
-
-fn lock(folder: &Path, instance_id: &str) -> Result<Option<File>, Error> {
-    let path = folder.join(format!("{instance_id}.lock"));
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| cannot("make", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(cannot("lock", &path, &error)),
-    }
-}
-
-fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
-    Error::storage(format!("can't {what} {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod instances;
 pub mod journal;
 pub mod keys;
 pub mod licenses;
+pub mod lock;
 pub mod migrate;
 pub mod page;
 pub mod record_set;

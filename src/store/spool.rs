@@ -3,13 +3,14 @@
 //! It holds absolute marks, never sums: written twice, or entered into the store twice, they mean the same. Each
 //! process has a file of its own, held by a lock; who finds a file without its owner may enter it and remove it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
+use super::lock::{cannot, lock};
 use crate::error::Error;
 
 mod table {
@@ -100,7 +101,8 @@ impl Spool {
     pub fn open(folder: &Path, instance_id: &str) -> Result<Self, Error> {
         std::fs::create_dir_all(folder).map_err(|error| cannot("make", folder, &error))?;
         let path = folder.join(format!("{instance_id}.db"));
-        let lock = lock(&path)?.ok_or_else(|| Error::storage(format!("{} is another process's", path.display())))?;
+        let lock = lock(&path.with_extension("lock"))?
+            .ok_or_else(|| Error::storage(format!("{} is another process's", path.display())))?;
         Self::connect(path, lock)
     }
 
@@ -118,7 +120,7 @@ impl Spool {
         let paths = listed.filter_map(|entry| Some(entry.ok()?.path()));
         let spools = paths.filter(|path| path.extension().is_some_and(|extension| extension == "db"));
         let adopt = |path: PathBuf| -> Result<Option<Self>, Error> {
-            let Some(lock) = lock(&path)? else { return Ok(None) };
+            let Some(lock) = lock(&path.with_extension("lock"))? else { return Ok(None) };
             // Whoever held it may have entered and removed it meanwhile.
             if path.exists() { Self::connect(path, lock).map(Some) } else { Ok(None) }
         };
@@ -204,22 +206,6 @@ fn put(connection: &mut SqliteConnection, entry: &Entry) -> QueryResult<()> {
         marks::written_at_us.eq(excluded(marks::written_at_us)),
     ));
     put.execute(connection).map(|_| ())
-}
-
-/// The lock beside a spool, if nobody holds it. Not on the file itself: closing it would undo SQLite's own locks.
-fn lock(path: &Path) -> Result<Option<File>, Error> {
-    let path = path.with_extension("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| cannot("make", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(cannot("lock", &path, &error)),
-    }
-}
-
-fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
-    Error::storage(format!("can't {what} {}: {error}", path.display()))
 }
 
 #[cfg(test)]
