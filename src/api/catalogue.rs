@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use awc::http::Method;
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::completion::call::Tools;
 use crate::error::Error;
-use crate::upstream::account::{Account, Kind, State};
-use crate::upstream::http::{Question, Unanswered};
+use crate::upstream::account::{ANTHROPIC_VERSION, Account, Kind, State};
+use crate::upstream::http::Question;
 
 /// The providers are asked this often at most.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
@@ -114,12 +113,13 @@ struct List {
 /// # Errors
 /// `UpstreamTimeout`, `UpstreamUnavailable`, `UpstreamRateLimited`; `InvalidApiKey` when it refuses the credential.
 pub async fn ask(tools: &Tools, account: &Account) -> Result<Models, Error> {
-    let body = tokio::time::timeout(PATIENCE, fetch(tools, account)).await.map_err(|_| Error::UpstreamTimeout)??;
+    let body = fetch(tools, account).await?;
     let list: List = serde_json::from_slice(&body).map_err(|_| Error::upstream("its list of models is none"))?;
     Ok(list.data.iter().filter_map(form).collect())
 }
 
-async fn fetch(tools: &Tools, account: &Account) -> Result<Vec<u8>, Error> {
+async fn fetch(tools: &Tools, account: &Account) -> Result<Bytes, Error> {
+    let deadline = Instant::now() + PATIENCE;
     let base = account.base_url.as_str();
     let url = match account.kind {
         Kind::Dashscope => format!("{base}/compatible-mode/v1/models"),
@@ -128,29 +128,18 @@ async fn fetch(tools: &Tools, account: &Account) -> Result<Vec<u8>, Error> {
         Kind::Anthropic => format!("{base}/v1/models?limit=1000"),
     };
     let headers = match account.kind {
-        Kind::Anthropic => vec![("anthropic-version", "2023-06-01".to_owned())],
+        Kind::Anthropic => vec![("anthropic-version", ANTHROPIC_VERSION.to_owned())],
         Kind::Dashscope | Kind::Openai => Vec::new(),
     };
     let question = Question { method: Method::GET, url, headers, body: Bytes::new() };
-    let mut answer = tools.http.ask(account, question, PATIENCE).await.map_err(|error| match error {
-        Unanswered::TimedOut => Error::UpstreamTimeout,
-        Unanswered::Dropped => Error::upstream("it closed the connection"),
-        Unanswered::Unreachable(why) | Unanswered::Unsendable(why) => Error::upstream(why),
-    })?;
+    let mut answer = tools.http.ask(account, question, PATIENCE).await?;
     match answer.status {
         200 => {}
         401 | 403 => return Err(Error::InvalidApiKey),
         429 => return Err(Error::upstream_limit(answer.retry_after())),
         status => return Err(Error::upstream(format!("it answered {status}"))),
     }
-    let mut body = Vec::new();
-    while let Some(piece) = answer.body.next().await {
-        body.extend_from_slice(&piece.map_err(Error::upstream)?);
-        if body.len() > LONGEST {
-            return Err(Error::upstream("its list of models is too long"));
-        }
-    }
-    Ok(body)
+    answer.whole(LONGEST, deadline).await
 }
 
 /// What may be shown of a provider's model: not who owns it, nor what else is said of it.

@@ -1,11 +1,10 @@
 //! The jobs that DashScope's services begin: whose each is, and what the provider says of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use awc::http::Method;
-use futures_util::StreamExt as _;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
@@ -27,7 +26,7 @@ use crate::quota::rate::Readings;
 use crate::store::connection::Store;
 use crate::store::upstream_tasks;
 use crate::upstream::account::{Account, Kind};
-use crate::upstream::http::{Answer, Question, Unanswered};
+use crate::upstream::http::{Answer, Question};
 
 /// The provider keeps a job's result for a day; whose it is is known a little longer.
 const TASK_MEMORY: SignedDuration = SignedDuration::from_hours(48);
@@ -147,20 +146,16 @@ async fn ask(
     };
     let url = format!("{}/api/v1/tasks/{id}{action}", account.base_url);
     let question = Question { method, url, headers: passed.headers, body: Bytes::new() };
-    let answer = tools.http.ask(&account, question, PATIENCE).await.map_err(|error| match error {
-        Unanswered::TimedOut => Error::UpstreamTimeout,
-        Unanswered::Dropped => Error::upstream("it closed the connection"),
-        Unanswered::Unreachable(why) | Unanswered::Unsendable(why) => Error::upstream(why),
-    })?;
+    let answer = tools.http.ask(&account, question, PATIENCE).await.map_err(Error::from)?;
     Ok(serve::respond(told(&account, answer, names_workspace).await?))
 }
 
 /// What the caller may know of an answer: what is said about our account is ours.
-async fn told(account: &Account, answer: Answer, names_workspace: bool) -> Result<Reply, Error> {
+async fn told(account: &Account, mut answer: Answer, names_workspace: bool) -> Result<Reply, Error> {
     let (status, wait) = (answer.status, answer.retry_after());
     let own_key = account.id == serve::OWN_ACCOUNT;
     let retry_after = answer.header("retry-after").filter(|_| own_key).map(|wait| ("retry-after", wait.to_owned()));
-    let body = whole(answer).await?;
+    let body = answer.whole(LONGEST, Instant::now() + PATIENCE).await?;
     if !own_key
         && !(200..300).contains(&status)
         && let Verdict::Account(outcome) = failure::judge(Kind::Dashscope, status, &body, wait, names_workspace)
@@ -174,21 +169,8 @@ async fn told(account: &Account, answer: Answer, names_workspace: bool) -> Resul
         headers: retry_after.into_iter().collect(),
         account: account.id.clone(),
         readings: Readings::default(),
-        body: Body::Whole(body.into()),
+        body: Body::Whole(body),
     })
-}
-
-async fn whole(mut answer: Answer) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    while let Some(piece) =
-        tokio::time::timeout(PATIENCE, answer.body.next()).await.map_err(|_| Error::UpstreamTimeout)?
-    {
-        body.extend_from_slice(&piece.map_err(Error::upstream)?);
-        if body.len() > LONGEST {
-            return Err(Error::upstream("a job's state is too long"));
-        }
-    }
-    Ok(body)
 }
 
 async fn account_of(

@@ -147,21 +147,16 @@ impl Attempt<'_> {
         if self.own_key {
             headers.extend(answer.header("retry-after").map(|wait| ("retry-after", wait.to_owned())));
         }
-        let mut body = BytesMut::new();
-        loop {
-            match tokio::time::timeout(self.left(), answer.body.next()).await {
-                Err(_) => return Answered::Failed(Outcome::TimedOut, "its answer did not end".to_owned()),
-                // Most answers come in one piece.
-                Ok(Some(Ok(piece))) if body.is_empty() && piece.len() <= LONGEST => body = BytesMut::from(piece),
-                Ok(Some(Ok(piece))) if body.len() + piece.len() <= LONGEST => body.extend_from_slice(&piece),
-                Ok(Some(Ok(_))) => return Answered::Failed(Outcome::Failing, "its answer is too long".to_owned()),
-                Ok(Some(Err(error))) => return Answered::Failed(Outcome::Failing, format!("it broke off: {error}")),
-                Ok(None) => break,
+        let body = match answer.whole(LONGEST, self.deadline).await {
+            Ok(body) => body,
+            Err(Error::UpstreamTimeout) => {
+                return Answered::Failed(Outcome::TimedOut, "its answer did not end".to_owned());
             }
-        }
-        let (status, body) = (answer.status, body.freeze());
+            Err(error) => return Answered::Failed(Outcome::Failing, error.cause().unwrap_or_default().to_owned()),
+        };
+        let status = answer.status;
         if !(200..300).contains(&status) {
-            return self.refused(Refused { status, content_type, headers, body }, answer.retry_after(), words);
+            return self.refused(Received { status, content_type, headers, body }, answer.retry_after(), words);
         }
         let short = answer.length().is_some_and(|length| body.len() as u64 != length);
         let dialect = match words {
@@ -174,15 +169,15 @@ impl Attempt<'_> {
         if short || is_json(&content_type) && torn() {
             return Answered::Failed(Outcome::Failing, "its answer broke off".to_owned());
         }
-        let answer = Refused { status, content_type, headers, body };
+        let answer = Received { status, content_type, headers, body };
         if is_json(&answer.content_type) && reading::is_failure(dialect, None, &answer.body) {
-            return self.failed_whole(answer);
+            return self.failed_whole(answer, words);
         }
         self.served(answer, words, (dialect, usage))
     }
 
-    fn served(&self, answer: Refused, words: Words, (dialect, usage): (Dialect, Option<Usage>)) -> Answered {
-        let Refused { status, content_type, headers, body } = answer;
+    fn served(&self, answer: Received, words: Words, (dialect, usage): (Dialect, Option<Usage>)) -> Answered {
+        let Received { status, content_type, headers, body } = answer;
         let cost = usage.map(|usage| (usage, Source::Upstream)).unwrap_or_else(|| {
             if self.api == Api::Native {
                 return (Usage::default(), Source::Unavailable);
@@ -208,20 +203,29 @@ impl Attempt<'_> {
     }
 
     /// An error that was answered with 200.
-    fn failed_whole(&self, answer: Refused) -> Answered {
-        let Refused { status, content_type, headers, body } = answer;
-        match failure::judge_event(&body) {
-            Verdict::Account(outcome) if !self.own_key => {
-                Answered::Failed(outcome, format!("it answered {status} with {}", failure::code(&body)))
-            }
-            Verdict::Account(_) | Verdict::Request | Verdict::Elsewhere => {
-                Answered::Whole(Whole { status, content_type, headers, body, cost: None })
-            }
+    fn failed_whole(&self, answer: Received, words: Words) -> Answered {
+        let verdict = failure::judge_event(&answer.body);
+        if let Verdict::Account(outcome) = verdict
+            && !self.own_key
+        {
+            let Received { status, body, .. } = answer;
+            return Answered::Failed(outcome, format!("it answered {status} with {}", failure::code(&body)));
         }
+        if words != Words::Same {
+            return self.refused_in_words(answer, words);
+        }
+        let Received { status, content_type, headers, body } = answer;
+        Answered::Whole(Whole { status, content_type, headers, body, cost: None })
     }
 
-    fn refused(&self, answer: Refused, retry_after: Option<Duration>, words: Words) -> Answered {
-        let Refused { status, content_type, headers, body } = answer;
+    /// An error that DashScope's own protocol told with 200, as the refusal that it is in the caller's protocol.
+    fn refused_in_words(&self, answer: Received, words: Words) -> Answered {
+        let (status, _) = native_failure::translate(answer.status, &answer.body);
+        self.refused(Received { status, content_type: "application/json".to_owned(), ..answer }, None, words)
+    }
+
+    fn refused(&self, answer: Received, retry_after: Option<Duration>, words: Words) -> Answered {
+        let Received { status, content_type, headers, body } = answer;
         let verdict = failure::judge(self.kind, status, &body, retry_after, self.names_workspace);
         if let Verdict::Account(outcome) = verdict
             && !self.own_key
@@ -248,13 +252,11 @@ impl Attempt<'_> {
 
     /// A stream that began with an error and thus answers nothing: relayed as it came, or the refusal that it would be
     /// in the caller's protocol.
-    fn refused_in_stream(&self, answer: Refused, steps: &[Step], words: Words) -> Answered {
-        let Refused { status, content_type, headers, body: said } = answer;
+    fn refused_in_stream(&self, answer: Received, steps: &[Step], words: Words) -> Answered {
         if words != Words::Same {
-            let (status, _) = native_failure::translate(status, &said);
-            let content_type = "application/json".to_owned();
-            return self.refused(Refused { status, content_type, headers, body: said }, None, words);
+            return self.refused_in_words(answer, words);
         }
+        let Received { status, content_type, headers, .. } = answer;
         let mut body = BytesMut::new();
         for step in steps {
             if let Step::Idle(bytes) | Step::Forward(bytes) | Step::Last(bytes) = step {
@@ -296,7 +298,7 @@ impl Attempt<'_> {
             }
         };
         if let Some(said) = relay.refusal() {
-            let answer = Refused { status, content_type, headers, body: said.clone() };
+            let answer = Received { status, content_type, headers, body: said.clone() };
             return self.refused_in_stream(answer, &steps, words);
         }
         Answered::Stream(Box::new(Stream { status, content_type, headers, relay, steps, body }))
@@ -304,7 +306,7 @@ impl Attempt<'_> {
 }
 
 /// An answer as it was read.
-struct Refused {
+struct Received {
     status: u16,
     content_type: String,
     headers: Vec<(&'static str, String)>,

@@ -5,13 +5,11 @@ use bytes::Bytes;
 use super::api::Api;
 use super::head::Head;
 use crate::error::Error;
-use crate::upstream::account::{Account, Kind, Mode};
+use crate::upstream::account::{ANTHROPIC_VERSION, Account, Kind, Mode};
 use crate::upstream::native::embeddings::{self, Encoding};
 use crate::upstream::native::request;
 use crate::wire::members::Members;
 
-/// Which of Anthropic's versions is spoken where the caller names none.
-const ANTHROPIC_VERSION: &str = "2023-06-01";
 const INCLUDE_USAGE: &str = r#"{"include_usage":true}"#;
 
 /// What of the caller's request goes along.

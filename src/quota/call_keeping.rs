@@ -83,20 +83,18 @@ impl Quota {
 impl QuotaKeeper {
     /// Somebody waits.
     pub(super) fn asked_to_book(&mut self, ctx: &mut Context<Self>) {
-        self.counter.told.store(false, Ordering::Release);
+        self.desk.counter.told.store(false, Ordering::Release);
         self.book_calls(ctx);
     }
 
     /// Starts a transaction with all calls that wait, unless one is running.
     pub(super) fn book_calls(&mut self, ctx: &mut Context<Self>) {
-        if self.counter.booking.swap(true, Ordering::AcqRel) {
-            self.counter.asked.store(true, Ordering::Release);
+        if self.desk.booking {
+            self.desk.asked = true;
             return;
         }
-        let Some(booking) = self.counter.calls.prepare(Instant::now()) else {
-            self.counter.booking.store(false, Ordering::Release);
-            return;
-        };
+        let Some(booking) = self.desk.counter.calls.prepare(Instant::now()) else { return };
+        self.desk.booking = true;
         let (store, instance, batch) = (self.store.clone(), self.instance.clone(), booking.batch.clone());
         let timer = self.metrics.calls.flush_seconds.start_timer();
         let write = async move {
@@ -109,10 +107,10 @@ impl QuotaKeeper {
             keeper.shelter.note_store(outcome.as_ref().err());
             match outcome {
                 Ok(standings) => {
-                    keeper.counter.booking.store(false, Ordering::Release);
-                    keeper.counter.calls.enter(booking, &standings, Instant::now());
+                    keeper.desk.booking = false;
+                    keeper.desk.counter.calls.enter(booking, &standings, Instant::now());
                     // Where nobody waits, more is gathered first.
-                    if keeper.counter.asked.swap(false, Ordering::AcqRel) {
+                    if std::mem::take(&mut keeper.desk.asked) {
                         keeper.book_calls(ctx);
                     }
                 }
@@ -126,9 +124,9 @@ impl QuotaKeeper {
                         keeper.presence.failed(&cause, Instant::now());
                     }
                     let away = keeper.presence.is_surely_away();
-                    keeper.counter.calls.fail(booking, &Error::storage(cause), away, Instant::now());
+                    keeper.desk.counter.calls.fail(booking, &Error::storage(cause), away, Instant::now());
                     ctx.run_later(RETRY_AFTER, |keeper, ctx| {
-                        keeper.counter.booking.store(false, Ordering::Release);
+                        keeper.desk.booking = false;
                         keeper.book_calls(ctx);
                     });
                 }

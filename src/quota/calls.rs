@@ -132,7 +132,10 @@ impl Calls {
     /// Resolves when all that was answered by now is booked; the keeper must be told.
     pub fn booked(&self) -> oneshot::Receiver<()> {
         let (reader, done) = oneshot::channel();
-        self.shared().readers.push(reader);
+        let mut shared = self.shared();
+        // Whoever lost patience waits no more.
+        shared.readers.retain(|reader| !reader.is_closed());
+        shared.readers.push(reader);
         done
     }
 

@@ -15,8 +15,15 @@ pub struct Counter {
     pub calls: Calls,
     /// Somebody's word about them waits in the mailbox.
     pub told: Arc<AtomicBool>,
+}
+
+/// The keeper's side of it.
+#[derive(Default)]
+pub struct Desk {
+    /// What it shares with its handles.
+    pub counter: Counter,
     /// A transaction with calls is running.
-    pub booking: Arc<AtomicBool>,
+    pub booking: bool,
     /// Somebody asked while it was.
-    pub asked: Arc<AtomicBool>,
+    pub asked: bool,
 }

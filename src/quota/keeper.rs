@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::ask::{Ask, Handover, Reply};
 use super::batch::{Batch, Opening, Outcome, Restored, Verdict};
 use super::book::{Answer, Book};
-use super::counter::{BOOK_EVERY, Counter};
+use super::counter::{BOOK_EVERY, Counter, Desk};
 use super::instance::Instance;
 use super::lease::Lease;
 use super::ledger;
@@ -83,7 +83,7 @@ impl Quota {
             spooling: false,
             spool_used: false,
             spool_broken: false,
-            counter: counter.clone(),
+            desk: Desk { counter: counter.clone(), ..Desk::default() },
         };
         Self { keeper: keeper.start(), open_accounts, failing, shelter, away, counter }
     }
@@ -183,7 +183,7 @@ pub struct QuotaKeeper {
     /// The spool takes nothing: sessions can't go on without the store.
     pub(super) spool_broken: bool,
     /// HTTP calls.
-    pub(super) counter: Counter,
+    pub(super) desk: Desk,
 }
 
 impl Actor for QuotaKeeper {

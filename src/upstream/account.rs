@@ -2,6 +2,8 @@
 
 use crate::config::settings::{Secret, fits};
 
+/// The version of Anthropic's API that is spoken where a caller names none.
+pub const ANTHROPIC_VERSION: &str = "2023-06-01";
 /// Models that accounts of the Anthropic kind serve where they name none.
 const CLAUDE: &str = "claude*";
 

@@ -1,18 +1,19 @@
 //! Calls a provider's HTTP API: one client for each worker, with a pool of connections that are kept open.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::error::ParseError;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::header::{HeaderMap, RETRY_AFTER};
 use awc::http::{Method, Version};
 use awc::{Client, ClientRequest, Connector};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{LocalBoxStream, StreamExt as _};
 
 use super::account::{Account, Kind};
 use super::tcp;
+use crate::error::Error;
 
 /// A connection that nobody uses is kept for so long: less than providers and the boxes between keep theirs.
 const IDLE: Duration = Duration::from_secs(55);
@@ -67,6 +68,30 @@ impl Answer {
         sane.then(|| Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64())))
     }
 
+    /// The body to its end.
+    ///
+    /// # Errors
+    /// `UpstreamTimeout` when it hasn't ended by `deadline`, `UpstreamUnavailable` when it breaks off or is longer than
+    /// `limit` bytes.
+    pub async fn whole(&mut self, limit: usize, deadline: Instant) -> Result<Bytes, Error> {
+        let mut body = BytesMut::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let piece = tokio::time::timeout(left, self.body.next()).await.map_err(|_| Error::UpstreamTimeout)?;
+            let Some(piece) = piece else { return Ok(body.freeze()) };
+            let piece = piece.map_err(|error| Error::upstream(format!("its answer broke off: {error}")))?;
+            if body.len() + piece.len() > limit {
+                return Err(Error::upstream("its answer is too long"));
+            }
+            // Most answers come in one piece.
+            if body.is_empty() {
+                body = BytesMut::from(piece);
+            } else {
+                body.extend_from_slice(&piece);
+            }
+        }
+    }
+
     /// How long the body is, where that was said.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
@@ -85,6 +110,16 @@ pub enum Unanswered {
     Unreachable(String),
     /// The question can't be put into a request at all, for the log: nobody was asked.
     Unsendable(String),
+}
+
+impl From<Unanswered> for Error {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::TimedOut => Self::UpstreamTimeout,
+            Unanswered::Dropped => Self::upstream("it closed the connection"),
+            Unanswered::Unreachable(why) | Unanswered::Unsendable(why) => Self::upstream(why),
+        }
+    }
 }
 
 impl HttpCaller {

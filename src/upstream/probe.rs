@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 use awc::Client;
 use awc::error::{ConnectError, SendRequestError};
 
-use super::account::{Account, Kind};
+use super::account::{ANTHROPIC_VERSION, Account, Kind};
 use super::http::with_credential;
 
 /// Whoever waits for the outcome is a person.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The version of the Anthropic API that we speak.
-const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -149,7 +149,6 @@ fn what_concerns_our_account_stays_ours() {
             (faults(Some(500), None), 502, "upstream_unavailable"),
             (faults(Some(429), None), 503, "upstream_rate_limited"),
         ] {
-            // A fresh account each time: what failed cools down.
             app.simulator().next_http_faults(fault);
             let answer = alice.post("/v1/chat/completions", &Caller::question("x")).await;
             assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.text);

@@ -43,7 +43,7 @@ fn two_hundred_streams_half_of_them_left() {
 }
 
 #[test]
-fn a_thousand_requests_are_a_thousand() {
+fn three_hundred_requests_are_three_hundred() {
     on_both_stores_with(
         |config| config.server.workers = 2,
         async |app| {

@@ -267,3 +267,22 @@ fn a_wrong_method_is_told_the_right_ones() {
         }
     });
 }
+
+#[test]
+fn an_error_that_the_native_protocol_tells_with_200_is_a_refusal() {
+    on_sqlite(async |app| {
+        let alice = caller(app, json!({})).await;
+        let stub = only_account(app, "dashscope", "sk-x").await;
+        let accounts = app.operator().get("/admin/accounts").await;
+        let accounts = accounts.body["data"].as_array().unwrap().iter();
+        let mut id =
+            accounts.filter(|account| account["name"] == "stub").map(|account| account["id"].as_str().unwrap());
+        let path = format!("/admin/accounts/{}", id.next().unwrap());
+        let changed = app.operator().send("PATCH", &path, &[], json!({"mode": "native"}).to_string()).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        stub.says(200, "", r#"{"code":"InvalidParameter","message":"too hot","request_id":"r"}"#);
+        let refused = alice.post("/v1/chat/completions", &Caller::question("x")).await;
+        assert_eq!((refused.status, refused.code()), (400, "invalid_parameter_error"), "{}", refused.text);
+        assert_eq!(app.operator().get("/admin/usage").await.body["totals"]["requests"], 0);
+    });
+}

@@ -6,14 +6,10 @@ use livetranslate::simulator::http::faults::HttpFaults;
 use livetranslate::simulator::server::{Options, Simulator};
 use serde_json::{Value, json};
 
-use crate::support::app::{ENCRYPTION_KEY, TestApp, on_both_stores_with, on_sqlite_with};
+use crate::support::app::{TestApp, on_both_stores, on_sqlite, on_sqlite_with};
 use crate::support::caller::Caller;
 
 const CHAT: &str = "/v1/chat/completions";
-
-fn sealed(config: &mut livetranslate::config::Config) {
-    config.secrets.encryption_key = Some(Secret::new(ENCRYPTION_KEY));
-}
 
 /// A provider that makes trouble, and an account with it.
 async fn shaky(app: &TestApp, http_faults: HttpFaults) -> Simulator {
@@ -49,7 +45,7 @@ fn faults() -> Vec<(&'static str, HttpFaults)> {
 #[test]
 fn no_call_fails_that_another_account_could_serve() {
     for (name, fault) in faults() {
-        on_sqlite_with(sealed, async |app| {
+        on_sqlite(async |app| {
             let shaky = shaky(app, HttpFaults { percent: Some(60), ..fault.clone() }).await;
             let alice = alice(app).await;
             for round in 0..4 {
@@ -77,7 +73,6 @@ fn no_call_fails_that_another_account_could_serve() {
 #[test]
 fn an_account_that_hangs_leaves_time_for_another() {
     let patience = |config: &mut livetranslate::config::Config| {
-        sealed(config);
         config.server.request_timeout_ms = 4_000;
     };
     on_sqlite_with(patience, async |app| {
@@ -96,7 +91,7 @@ fn an_account_that_hangs_leaves_time_for_another() {
 
 #[test]
 fn what_is_booked_is_what_served() {
-    on_both_stores_with(sealed, async |app| {
+    on_both_stores(async |app| {
         let fault = HttpFaults { percent: Some(50), status: Some(500), ..HttpFaults::default() };
         let shaky = shaky(app, fault).await;
         let alice = alice(app).await;
@@ -125,7 +120,7 @@ fn what_is_booked_is_what_served() {
 
 #[test]
 fn a_stream_that_breaks_off_says_so_and_is_not_begun_again() {
-    on_sqlite_with(sealed, async |app| {
+    on_sqlite(async |app| {
         let alice = alice(app).await;
         let broken = HttpFaults { drop_after_chunks: Some(3), words: Some(20), ..HttpFaults::default() };
         app.simulator().next_http_faults(broken);
@@ -143,7 +138,7 @@ fn a_stream_that_breaks_off_says_so_and_is_not_begun_again() {
 
 #[test]
 fn our_account_is_kept_out_of_streams() {
-    on_sqlite_with(sealed, async |app| {
+    on_sqlite(async |app| {
         let alice = alice(app).await;
         let code = Some("Arrearage".to_owned());
         let fault = HttpFaults { error_after_chunks: Some(2), code, words: Some(20), ..HttpFaults::default() };
@@ -158,7 +153,6 @@ fn our_account_is_kept_out_of_streams() {
 fn voices_find_another_account_too() {
     on_sqlite_with(
         |config| {
-            sealed(config);
             config.upstream.dashscope_api_key = Some(Secret::new("sk-wrong"));
         },
         async |app| {
