@@ -174,6 +174,7 @@ pub mod ids;
 pub mod license;
 pub mod logs;
 pub mod metrics;
+pub mod payer;
 pub mod quota;
 pub mod seal;
 pub mod session;

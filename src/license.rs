@@ -99,8 +99,32 @@ impl Status {
     }
 }
 
+/// What a key allows within its license; what is empty or absent is the license's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Narrowing {
+    /// Kinds of use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Models, `*` standing for any characters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Client networks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_ips: Vec<IpNet>,
+    /// Limits of its own, beside its license's.
+    #[serde(flatten)]
+    pub limits: Limits,
+    /// Realtime sessions at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<u64>,
+    /// The longest that one session may last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_session_seconds: Option<u64>,
+}
+
 /// An API key as the store has it: a second way to use its license.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ApiKey {
     /// The public part of the key.
     pub id: String,
@@ -120,6 +144,16 @@ pub struct ApiKey {
     pub updated_at: Timestamp,
     /// When it ends, if before its license.
     pub expires_at: Option<Timestamp>,
+    /// How long it lasts from its first use.
+    pub expires_after_first_use: Option<SignedDuration>,
+    /// When the first use set its clock running; only kept where [`ApiKey::expires_after_first_use`] is set.
+    pub first_used_at: Option<Timestamp>,
+    /// What it allows of what its license allows.
+    pub narrowing: Narrowing,
+    /// The operator's own data.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// [`key_hash`] of the secret before the last rotation, and until when that one is accepted.
+    pub previous: Option<(String, Timestamp)>,
 }
 
 /// What the operator decided about a key.
@@ -290,6 +324,11 @@ mod tests {
             created_at: now,
             updated_at: now,
             expires_at: Some(at("2026-01-03T00:00:00Z")),
+            expires_after_first_use: None,
+            first_used_at: None,
+            narrowing: Narrowing::default(),
+            metadata: serde_json::Map::new(),
+            previous: None,
         };
         assert!(admit(&license(), Some(&key), now).is_ok());
         assert!(matches!(admit(&license(), Some(&key), at("2026-01-03T00:00:00Z")), Err(Error::LicenseExpired)));

@@ -33,7 +33,13 @@ pub async fn show(caller: Caller, gateway: Data<Gateway>) -> Result<HttpResponse
     let Caller { license, key } = caller;
     let (id, now) = (license.id.clone(), clock::now());
     gateway.quota.calls_booked().await;
-    let budgets = gateway.store.run(move |connection| budgets::of_license(connection, &id)).await?;
+    let key_ids: Vec<String> = key.iter().map(|key| key.id.clone()).collect();
+    let budgets = gateway.store.run(move |connection| {
+        let mut found = budgets::of_license(connection, &id, now.as_microsecond())?;
+        found.extend(budgets::of_keys(connection, &key_ids, now.as_microsecond())?);
+        Ok(found)
+    });
+    let budgets = budgets.await?;
     let key_end = key.as_ref().and_then(|key| key.expires_at);
     let view = View {
         key_id: key.map(|key| key.id),

@@ -107,6 +107,7 @@ async fn open(
         // that is not kept: the caller's own key, a header.
         resume_hash: resume_hash.clone().filter(|_| wanted.protocol == Protocol::Livetranslate && passed.is_plain()),
         max_sessions: caller.license.max_sessions,
+        max_sessions_of_key: caller.key.as_ref().and_then(|key| key.narrowing.max_sessions),
     };
     let seat = gateway.roster.admit(view, caller.license.max_sessions).await?;
     check_upgrade(request)?;

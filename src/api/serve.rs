@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::license::{License, Limits};
+use crate::payer;
 use crate::quota::purse::Amounts;
 use crate::quota::rate::Pass;
 use crate::session::socket::ClientSocket;
@@ -223,16 +224,17 @@ async fn bill(
     mut pass: Pass,
 ) -> Result<Bill, Error> {
     let api = asked.api;
+    let payer = payer::name(&caller.license_id, caller.key_id.as_deref());
     let tokens = if caller.own_key.is_some() || !api.is_metered() {
         0
     } else {
-        let usual = || gateway.quota.calls().usual_output(&caller.license_id).unsigned_abs().max(USUAL_OUTPUT);
+        let usual = || gateway.quota.calls().usual_output(&payer).unsigned_abs().max(USUAL_OUTPUT);
         head.input_tokens.saturating_add(head.most_output.unwrap_or_else(usual))
     };
     pass.set_aside(tokens, Instant::now())?;
     let share = if api.is_metered() {
         let need = Amounts { tokens: i64::try_from(tokens).unwrap_or(i64::MAX), requests: 1 };
-        Some(gateway.quota.reserve(&caller.license_id, need).await?)
+        Some(gateway.quota.reserve(&payer, need).await?)
     } else {
         None
     };

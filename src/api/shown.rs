@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::clock;
 use crate::error::Error;
 use crate::license::{ApiKey, KeyStatus, License, Status};
+use crate::quota::balances::soft_limit;
 use crate::quota::window;
 use crate::signer::{Claims, ISSUER};
 use crate::store::budgets::Budget;
@@ -87,7 +88,7 @@ pub fn limits(license: &License, budgets: &[Budget], now: Timestamp) -> LimitsVi
 #[must_use]
 pub fn budget(budget: &Budget, now: Timestamp) -> BudgetView {
     let over = budget.period_end_us.is_some_and(|end_us| end_us <= now.as_microsecond());
-    let (used, resets_at) = if over {
+    let (used, resets_at) = if over && budget.window_mode != "rolling" {
         let period = window::period(&budget.window_span, &budget.tz, now);
         (0, period.ok().and_then(|(_, end)| end))
     } else {
@@ -103,6 +104,7 @@ pub fn budget(budget: &Budget, now: Timestamp) -> BudgetView {
         mode: budget.window_mode.clone(),
         tz: budget.tz.clone(),
         limit: amount(budget.limit_units),
+        soft_limit: amount(soft_limit(budget.limit_units, budget.soft_limit_units)),
         used: amount(used),
         reserved: amount(budget.reserved_units),
         remaining: amount(remaining),
@@ -164,6 +166,8 @@ mod tests {
             reserved_units: 4_000,
             period_start_us: 0,
             period_end_us,
+            key_id: String::new(),
+            soft_limit_units: None,
         }
     }
 

@@ -10,9 +10,10 @@ use super::batch::Opening;
 use super::book::{Answer, Book};
 use super::tally::Tally;
 use crate::error::Error;
+use crate::payer;
 use crate::store::spool::Entry;
 
-/// What one license may still grant here.
+/// What one payer may still be granted here.
 struct Pool {
     /// Samples; `None`: no limit. Below zero where leases reach further than the cushion.
     samples: Option<i64>,
@@ -38,12 +39,12 @@ impl Pool {
 }
 
 impl Book {
-    /// Grants what sessions need for their next seconds, of all licenses or of one; the answers for who waits.
-    pub fn go_on(&mut self, license: Option<&str>) -> Vec<Answer> {
-        let mut pools = self.pools(license);
+    /// Grants what sessions need for their next seconds, of all payers or of one; the answers for who waits.
+    pub fn go_on(&mut self, payer: Option<&str>) -> Vec<Answer> {
+        let mut pools = self.pools(payer);
         let mut answers = Vec::new();
         for (session_id, account) in &mut self.accounts {
-            let Some(pool) = pools.get_mut(&account.opening.license_id) else { continue };
+            let Some(pool) = pools.get_mut(&account.opening.payer()) else { continue };
             if account.closing.is_some() {
                 continue;
             }
@@ -64,17 +65,18 @@ impl Book {
     /// # Errors
     /// `StorageUnavailable` for any other, `SessionLimit`.
     pub fn admit(&mut self, opening: &Arc<Opening>, tally: Arc<Tally>, now: Instant) -> Result<(), Error> {
-        let standing = self.standings.get(&opening.license_id);
+        let payer = opening.payer();
+        let standing = self.standings.get(&payer);
         let standing =
             standing.ok_or_else(|| Error::storage("the store is away, and this license was not seen here"))?;
         let (audio, _, requests) = standing.limits;
-        let pool = self.pools(Some(&opening.license_id)).remove(&opening.license_id);
+        let pool = self.pools(Some(&payer)).remove(&payer);
         let pool = pool.unwrap_or(Pool { samples: Some(0), tokens: 0, sharers: 0 });
         let something = pool.tokens > 0 && pool.samples.is_none_or(|samples| samples > 0);
         if !standing.is_unlimited() && (!audio || requests || !something) {
             return Err(Error::storage("the store is away, and nothing is kept for this license"));
         }
-        if let Some(limit) = opening.max_sessions
+        if let Some(limit) = opening.max_sessions.into_iter().chain(opening.max_sessions_of_key).min()
             && pool.sharers >= limit
         {
             return Err(Error::SessionLimit { limit });
@@ -111,30 +113,31 @@ impl Book {
         openings.map(|(opening, _)| (opening.session_id.clone(), Err(error.clone()))).collect()
     }
 
-    /// What may still be granted, by license. The store may have taken its leases back meanwhile: all that is
-    /// not booked counts.
-    fn pools(&self, license: Option<&str>) -> HashMap<String, Pool> {
-        let mut spent: HashMap<&str, (u64, i64)> = license.into_iter().map(|id| (id, (0, 0))).collect();
+    /// What may still be granted, by payer. The store may have taken its leases back meanwhile: all that is
+    /// not booked counts, tokens of all who use the license.
+    fn pools(&self, only: Option<&str>) -> HashMap<String, Pool> {
+        let mut spent: HashMap<String, u64> = only.into_iter().map(|payer| (payer.to_owned(), 0)).collect();
+        let mut tokens: HashMap<&str, i64> = HashMap::new();
         for account in self.accounts.values() {
-            let license_id = account.opening.license_id.as_str();
-            if license.is_none_or(|only| only == license_id) {
+            let more = signed(token_sum(account.so_far().marks)) - signed(token_sum(account.booked));
+            *tokens.entry(&account.opening.license_id).or_default() += more;
+            let payer = account.opening.payer();
+            if only.is_none_or(|only| only == payer) {
                 let through = account.tally.granted().max(account.tally.forwarded());
-                let tokens = signed(token_sum(account.so_far().marks)) - signed(token_sum(account.booked));
-                let (samples, sum) = spent.entry(license_id).or_default();
-                *samples += through.saturating_sub(account.booked.samples);
-                *sum += tokens;
+                *spent.entry(payer).or_default() += through.saturating_sub(account.booked.samples);
             }
         }
-        let pool = |(license_id, (samples, tokens)): (&str, (u64, i64))| {
-            let standing = self.standings.get(license_id);
+        let pool = |(payer, samples): (String, u64)| {
+            let standing = self.standings.get(&payer);
             let limits = standing.map_or((true, false, true), |standing| standing.limits);
-            let kept = self.standings.cushion(license_id);
+            let kept = self.standings.cushion(&payer);
+            let tokens = tokens.get(payer::license(&payer)).copied().unwrap_or(0);
             let pool = Pool {
                 samples: limits.0.then(|| kept - signed(samples)),
                 tokens: standing.filter(|_| limits.1).map_or(i64::MAX, |standing| standing.tokens - tokens),
-                sharers: self.sharers.get(license_id).copied().unwrap_or(0),
+                sharers: self.sharers.get(&payer).copied().unwrap_or(0),
             };
-            (license_id.to_owned(), pool)
+            (payer, pool)
         };
         spent.into_iter().map(pool).collect()
     }
@@ -164,10 +167,10 @@ impl Book {
         answers
     }
 
-    /// The license of a session that has an account.
+    /// Who pays for a session that has an account.
     #[must_use]
-    pub fn license_of(&self, session_id: &str) -> Option<String> {
-        self.accounts.get(session_id).map(|account| account.opening.license_id.clone())
+    pub fn payer_of(&self, session_id: &str) -> Option<String> {
+        self.accounts.get(session_id).map(|account| account.opening.payer())
     }
 
     /// The spool is emptied: the store has everything.

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::balances::{AUDIO, Balances, REQUESTS, Sums, TOKENS, charges, signed};
+use super::balances::{AUDIO, Balances, REQUESTS, Sums, TOKENS, signed};
 use super::batch::Opening;
 use super::healing::{self, Fate};
 use super::instance::Instance;
 use crate::error::Error;
+use crate::payer;
 use crate::store::accounting::{self, NewSession};
 use crate::store::backend::AnyConnection;
-use crate::store::{announcements, continuity, licenses};
+use crate::store::continuity::{self, SessionRow};
+use crate::store::{announcements, licenses};
 
 /// Opens what can be opened. The batch's other sessions are written by now: who left has left.
 ///
@@ -26,7 +28,7 @@ pub fn open(
     now: Timestamp,
 ) -> Result<Vec<Result<(), Error>>, Error> {
     let mut answers = Vec::with_capacity(openings.len());
-    let mut requests = Sums::new();
+    let mut requests = Sums::default();
     let ids = openings.iter().flat_map(|opening| std::iter::once(&opening.license_id).chain(&opening.key_id));
     let refusals = Refusals::load(connection, &ids.cloned().collect::<Vec<_>>(), now)?;
     let mut seats = Seats::count(connection, openings)?;
@@ -36,12 +38,12 @@ pub fn open(
             answers.push(Err(refusal));
             continue;
         }
-        if let Some(resets_at) = balances.used_up(&opening.license_id, &[AUDIO, TOKENS, REQUESTS]) {
+        if let Some(resets_at) = balances.used_up(&opening.payer(), &[AUDIO, TOKENS, REQUESTS]) {
             answers.push(Err(Error::InsufficientQuota { resets_at }));
             continue;
         }
         // What is left may be reserved by calls that run.
-        if balances.is_reserved(&opening.license_id, REQUESTS) {
+        if balances.is_reserved(&opening.payer(), REQUESTS) {
             answers.push(Err(Error::InsufficientQuota { resets_at: None }));
             continue;
         }
@@ -50,11 +52,11 @@ pub fn open(
             continue;
         }
         accounting::open_session(connection, &new_session(opening, instance))?;
-        requests.entry(&opening.license_id).or_default().0 += 1;
-        balances.count_request(&opening.license_id);
+        requests.add(&opening.license_id, opening.key_id.as_deref(), (1, 0));
+        balances.count_request(&opening.payer());
         answers.push(Ok(()));
     }
-    accounting::charge(connection, REQUESTS, &charges(requests))?;
+    requests.book(connection, REQUESTS, now)?;
     Ok(answers)
 }
 
@@ -62,13 +64,18 @@ pub fn open(
 ///
 /// # Errors
 /// The store's; `Conflict` for a session that is there already.
-pub fn enter(connection: &mut AnyConnection, entries: &[Arc<Opening>], instance: &Instance) -> Result<(), Error> {
-    let mut requests = Sums::new();
+pub fn enter(
+    connection: &mut AnyConnection,
+    entries: &[Arc<Opening>],
+    instance: &Instance,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut requests = Sums::default();
     for opening in entries {
         accounting::open_session(connection, &new_session(opening, instance))?;
-        requests.entry(&opening.license_id).or_default().0 += 1;
+        requests.add(&opening.license_id, opening.key_id.as_deref(), (1, 0));
     }
-    accounting::charge(connection, REQUESTS, &charges(requests))
+    requests.book(connection, REQUESTS, now)
 }
 
 fn new_session(opening: &Opening, instance: &Instance) -> NewSession {
@@ -111,41 +118,60 @@ impl Refusals {
     }
 }
 
-/// How many sessions the licenses with a limit have, on all instances.
-struct Seats(BTreeMap<String, u64>);
+/// How many sessions the licenses and keys with a limit have, on all instances: by license, and by license and key.
+struct Seats(BTreeMap<(String, String), u64>);
 
 impl Seats {
     fn count(connection: &mut AnyConnection, openings: &[Arc<Opening>]) -> Result<Self, Error> {
-        let limited = openings.iter().filter(|opening| opening.max_sessions.is_some());
+        let limited = openings.iter().filter(|opening| opening.max_sessions.or(opening.max_sessions_of_key).is_some());
         let ids: Vec<String> = limited.map(|opening| opening.license_id.clone()).collect();
+        let mut seats = Self(BTreeMap::new());
         if ids.is_empty() {
-            return Ok(Self(BTreeMap::new()));
+            return Ok(seats);
         }
-        let counted = continuity::count_living(connection, &ids)?;
-        Ok(Self(counted.into_iter().map(|(id, count)| (id, count.unsigned_abs())).collect()))
+        for (license_id, key_id, count) in continuity::count_living(connection, &ids)? {
+            seats.take(&license_id, key_id.as_deref(), count.unsigned_abs());
+        }
+        Ok(seats)
     }
 
-    /// Counts an opening in, where need be by ending the license's sessions that are away for longest.
+    fn take(&mut self, license_id: &str, key_id: Option<&str>, count: u64) {
+        let owners = std::iter::once(payer::NO_KEY).chain(key_id);
+        owners.for_each(|owner| *self.0.entry((license_id.to_owned(), owner.to_owned())).or_default() += count);
+    }
+
+    fn give_back(&mut self, row: &SessionRow) {
+        let owners = std::iter::once(payer::NO_KEY).chain(row.key_id.as_deref());
+        for owner in owners {
+            let taken = self.0.entry((row.license_id.clone(), owner.to_owned())).or_default();
+            *taken = taken.saturating_sub(1);
+        }
+    }
+
+    /// Counts an opening in, where need be by ending sessions of the license, or key, that are away for longest.
     fn make_room(
         &mut self,
         connection: &mut AnyConnection,
         opening: &Opening,
         now: Timestamp,
     ) -> Result<Result<(), Error>, Error> {
-        let taken = self.0.entry(opening.license_id.clone()).or_default();
-        if let Some(limit) = opening.max_sessions {
-            let too_many = (*taken + 1).saturating_sub(limit);
-            if too_many > 0 {
-                let away = continuity::longest_away(connection, &opening.license_id, signed(too_many))?;
-                if limit == 0 || (away.len() as u64) < too_many {
-                    return Ok(Err(Error::SessionLimit { limit }));
-                }
-                healing::settle(connection, &away, &Fate::Ends("gave_way"), now)?;
-                announcements::announce(connection)?;
-                *taken -= too_many;
+        let key_id = opening.key_id.as_deref().unwrap_or(payer::NO_KEY);
+        for (owner, limit) in [(payer::NO_KEY, opening.max_sessions), (key_id, opening.max_sessions_of_key)] {
+            let Some(limit) = limit else { continue };
+            let taken = self.0.get(&(opening.license_id.clone(), owner.to_owned())).copied().unwrap_or_default();
+            let too_many = (taken + 1).saturating_sub(limit);
+            if too_many == 0 {
+                continue;
             }
+            let away = continuity::longest_away(connection, (&opening.license_id, owner), signed(too_many))?;
+            if limit == 0 || (away.len() as u64) < too_many {
+                return Ok(Err(Error::SessionLimit { limit }));
+            }
+            healing::settle(connection, &away, &Fate::Ends("gave_way"), now)?;
+            announcements::announce(connection)?;
+            away.iter().for_each(|row| self.give_back(row));
         }
-        *taken += 1;
+        self.take(&opening.license_id, opening.key_id.as_deref(), 1);
         Ok(Ok(()))
     }
 }

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 
 use super::batch::Marks;
 use super::standing::{Remaining, Standing};
+use super::window;
 use crate::clock;
 use crate::error::Error;
-use crate::store::accounting::{self, BudgetRow, Charge};
+use crate::payer;
 use crate::store::backend::AnyConnection;
+use crate::store::charging::{self, BudgetRow, Charge};
 
 /// Unit of source audio; counted in samples.
 pub const AUDIO: &str = "audio_seconds";
@@ -20,11 +22,11 @@ pub const REQUESTS: &str = "requests";
 
 const SAMPLES_A_SECOND: f64 = 16_000.0;
 
-/// The budgets of every license in a batch that wants something.
+/// The budgets of every license in a batch that wants something, and of its keys: by license.
 pub struct Balances(HashMap<String, Vec<BudgetRow>>);
 
 impl Balances {
-    /// Reads the budgets of these licenses.
+    /// Reads the budgets of these licenses and of their keys.
     ///
     /// # Errors
     /// The store's.
@@ -32,32 +34,42 @@ impl Balances {
         license_ids.sort_unstable();
         license_ids.dedup();
         let mut by_license: HashMap<String, Vec<BudgetRow>> = HashMap::new();
-        for row in accounting::budgets_of(connection, &license_ids)? {
+        for row in charging::budgets_of(connection, &license_ids)? {
             by_license.entry(row.license_id.clone()).or_default().push(row);
         }
         Ok(Self(by_license))
     }
 
     /// The next opening of the batch sees this one.
-    pub fn count_request(&mut self, license_id: &str) {
-        let rows = self.0.get_mut(license_id).into_iter().flatten();
-        rows.filter(|row| row.unit == REQUESTS).for_each(|row| row.used_units += 1);
+    pub fn count_request(&mut self, payer: &str) {
+        self.each(payer, REQUESTS, |row| row.used_units += 1);
     }
 
-    /// A license's budgets.
-    #[must_use]
-    pub fn of(&self, license_id: &str) -> &[BudgetRow] {
-        self.0.get(license_id).map_or(&[], Vec::as_slice)
+    /// The next payer of the batch sees what this one holds now.
+    pub fn hold(&mut self, payer: &str, unit: &str, units: i64) {
+        self.each(payer, unit, |row| row.reserved_units = (row.reserved_units + units).max(0));
     }
 
-    /// How a license stands with this cushion, when `reserved` units more are reserved.
+    fn each(&mut self, payer: &str, unit: &str, change: impl Fn(&mut BudgetRow)) {
+        let rows = self.0.get_mut(payer::license(payer)).into_iter().flatten();
+        let key_id = payer::key(payer);
+        rows.filter(|row| row.unit == unit && concerns(row, key_id)).for_each(change);
+    }
+
+    /// The budgets that a payer is counted on: its license's, and those of its key.
+    pub fn of<'a>(&'a self, payer: &'a str) -> impl Iterator<Item = &'a BudgetRow> + Clone {
+        let rows = self.0.get(payer::license(payer)).map_or(&[][..], Vec::as_slice);
+        let key_id = payer::key(payer);
+        rows.iter().filter(move |row| concerns(row, key_id))
+    }
+
+    /// How a payer stands with this cushion.
     #[must_use]
-    pub fn standing(&self, license_id: &str, reserved: i64, cushion: i64) -> Standing {
-        let budgets = self.of(license_id);
+    pub fn standing(&self, payer: &str, cushion: i64) -> Standing {
         let unused = |row: &BudgetRow| row.limit_units - row.used_units;
-        let tightest = |unit| budgets.iter().filter(|row| row.unit == unit).min_by_key(|row| unused(row));
-        let audio = budgets.iter().filter(|row| row.unit == AUDIO);
-        let left = audio.map(|row| unused(row) - row.reserved_units).min().unwrap_or(0) - reserved;
+        let tightest = |unit| self.of(payer).filter(|row| row.unit == unit).min_by_key(|row| unused(row));
+        let audio = self.of(payer).filter(|row| row.unit == AUDIO);
+        let left = audio.map(|row| unused(row) - row.reserved_units).min().unwrap_or(0);
         let units = [(AUDIO, SAMPLES_A_SECOND), (TOKENS, 1.0)];
         let remaining = units.into_iter().filter_map(|(unit, scale)| {
             let row = tightest(unit)?;
@@ -75,16 +87,16 @@ impl Balances {
 
     /// Whether nothing of a budget in this unit is left but what is reserved.
     #[must_use]
-    pub fn is_reserved(&self, license_id: &str, unit: &str) -> bool {
-        let mut budgets = self.of(license_id).iter().filter(|row| row.unit == unit);
+    pub fn is_reserved(&self, payer: &str, unit: &str) -> bool {
+        let mut budgets = self.of(payer).filter(|row| row.unit == unit);
         budgets.any(|row| row.used_units + row.reserved_units >= row.limit_units)
     }
 
-    /// When the last of the license's used-up budgets of these units starts anew: `None` if none is
-    /// used up, `Some(None)` if one never does.
+    /// When the last of the payer's used-up budgets of these units has something again: `None` if none is
+    /// used up, `Some(None)` if one never has.
     #[must_use]
-    pub fn used_up(&self, license_id: &str, units: &[&str]) -> Option<Option<Timestamp>> {
-        let concerned = self.of(license_id).iter().filter(|row| units.contains(&row.unit.as_str()));
+    pub fn used_up(&self, payer: &str, units: &[&str]) -> Option<Option<Timestamp>> {
+        let concerned = self.of(payer).filter(|row| units.contains(&row.unit.as_str()));
         let used_up = concerned.filter(|row| row.used_units >= row.limit_units);
         // A lifetime budget has no end: it outlasts every other.
         let ends: Vec<Option<i64>> = used_up.map(|row| row.period_end_us).collect();
@@ -93,14 +105,49 @@ impl Balances {
     }
 }
 
-/// Used and reserved units by license.
-pub type Sums<'a> = BTreeMap<&'a str, (i64, i64)>;
-
-/// What of these sums must be booked: each license once.
+/// From where on callers are warned: what the operator said, else 80 % of the limit.
 #[must_use]
-pub fn charges(sums: Sums<'_>) -> Vec<Charge> {
-    let moved = sums.into_iter().filter(|(_, sum)| *sum != (0, 0));
-    moved.map(|(license_id, (used, reserved))| Charge { license_id: license_id.to_owned(), used, reserved }).collect()
+pub fn soft_limit(limit_units: i64, soft_limit_units: Option<i64>) -> i64 {
+    soft_limit_units.unwrap_or(limit_units / 5 * 4 + limit_units % 5 * 4 / 5)
+}
+
+fn concerns(row: &BudgetRow, key_id: &str) -> bool {
+    row.key_id == payer::NO_KEY || row.key_id == key_id
+}
+
+/// Used and reserved units of one unit, by license and by key: who uses a key is counted on both.
+#[derive(Default)]
+pub struct Sums<'a>(BTreeMap<(&'a str, &'a str), (i64, i64)>);
+
+impl<'a> Sums<'a> {
+    /// Adds used and reserved units.
+    pub fn add(&mut self, license_id: &'a str, key_id: Option<&'a str>, (used, reserved): (i64, i64)) {
+        let key_id = key_id.unwrap_or(payer::NO_KEY);
+        let owners = [payer::NO_KEY, key_id];
+        let owners = if key_id == payer::NO_KEY { &owners[..1] } else { &owners[..] };
+        for owner in owners {
+            let sum = self.0.entry((license_id, owner)).or_default();
+            sum.0 += used;
+            sum.1 += reserved;
+        }
+    }
+
+    /// Books the sums on the budgets of this unit.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn book(self, connection: &mut AnyConnection, unit: &str, now: Timestamp) -> Result<(), Error> {
+        let moved = self.0.into_iter().filter(|(_, sum)| *sum != (0, 0));
+        let charges: Vec<Charge> = moved
+            .map(|((license_id, key_id), (used, reserved))| Charge {
+                license_id: license_id.to_owned(),
+                key_id: key_id.to_owned(),
+                used,
+                reserved,
+            })
+            .collect();
+        charging::charge(connection, unit, &charges, &window::leaving(now))
+    }
 }
 
 /// Marks as the store has them.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::standing::Standing;
 use super::tally::{Ack, Presence};
 use crate::error::Error;
+use crate::payer;
 
 /// What identifies a session on the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +27,18 @@ pub struct Opening {
     pub started_at: Timestamp,
     /// How many sessions its license may have at once, over all instances.
     pub max_sessions: Option<u64>,
+    /// Likewise its key.
+    pub max_sessions_of_key: Option<u64>,
     /// SHA-256 of its resume token, hex; `None` for a session that can't be resumed.
     pub resume_hash: Option<String>,
+}
+
+impl Opening {
+    /// The [`payer::name`] of whose budgets count for it.
+    #[must_use]
+    pub fn payer(&self) -> String {
+        payer::name(&self.license_id, self.key_id.as_deref())
+    }
 }
 
 /// How far a session's account has come, since the session began.
@@ -60,7 +71,7 @@ pub struct Line {
     pub need: u64,
     /// Samples that it would like.
     pub want: u64,
-    /// Live sessions of the license here.
+    /// Live sessions of the payer here.
     pub sharers: u64,
     /// What the session was told that it may reach.
     pub granted: u64,
@@ -80,11 +91,11 @@ pub struct Line {
     pub settings: Option<Arc<str>>,
 }
 
-/// A license with live sessions here, whose cushion is looked at.
+/// A payer with live sessions here, whose cushion is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sharing {
-    /// The license.
-    pub license_id: String,
+    /// Who: [`Opening::payer`].
+    pub payer: String,
     /// Its sessions here that stay.
     pub sessions: u64,
     /// What must stay of its cushion, in samples: the book goes on from that, should it not hear of the outcome.
@@ -102,7 +113,7 @@ pub struct Batch {
     pub lines: Vec<Line>,
     /// Sessions that were admitted while the store was away.
     pub entries: Vec<Arc<Opening>>,
-    /// The licenses concerned, each once.
+    /// The payers concerned, each once.
     pub sharings: Vec<Sharing>,
     /// Whether the outcome of the last transaction is unknown: only what the store has is read then.
     pub doubt: bool,
@@ -176,9 +187,9 @@ pub struct Outcome {
     pub lines: Vec<Verdict>,
     /// Per unsure session.
     pub readings: Vec<Reading>,
-    /// How the licenses concerned stand now.
+    /// How the payers concerned stand now.
     pub standings: HashMap<String, Standing>,
-    /// After a doubt: what this instance keeps for each license.
+    /// After a doubt: what this instance keeps for each payer.
     pub cushions: Vec<(String, i64)>,
 }
 

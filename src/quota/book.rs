@@ -30,7 +30,7 @@ pub struct Book {
     stray: HashSet<String>,
     /// Openings in the running transaction.
     pub(super) opening_now: HashMap<String, OpeningNow>,
-    /// How licenses stood after the last transaction that concerned them.
+    /// How payers stood after the last transaction that concerned them.
     pub(super) standings: Standings,
     /// The outcome of the last transaction is unknown.
     doubt: bool,
@@ -153,12 +153,12 @@ impl Book {
 
     fn lines(&self, now: Instant, tick: bool, openings: &[Arc<Opening>], resumptions: &[String]) -> Vec<Line> {
         let line = |account: &Account| {
-            let sharers = self.sharers.get(&account.opening.license_id).copied().unwrap_or(1);
+            let sharers = self.sharers.get(&account.opening.payer()).copied().unwrap_or(1);
             account.line(sharers, now)
         };
         // Who opens a session where the limit is reached must find out which others are away; who comes back to
         // this instance takes along what was not booked yet.
-        let limited = openings.iter().filter(|opening| opening.max_sessions.is_some());
+        let limited = openings.iter().filter(|opening| opening.max_sessions.or(opening.max_sessions_of_key).is_some());
         let limited: HashSet<&str> = limited.map(|opening| opening.license_id.as_str()).collect();
         let resuming: HashSet<&str> = resumptions.iter().map(String::as_str).collect();
         let concerned = |account: &&Account| {
@@ -234,7 +234,7 @@ impl Book {
     }
 
     pub(super) fn insert(&mut self, account: Account) {
-        *self.sharers.entry(account.opening.license_id.clone()).or_default() += 1;
+        *self.sharers.entry(account.opening.payer()).or_default() += 1;
         self.accounts.insert(account.opening.session_id.clone(), account);
     }
 
@@ -245,7 +245,7 @@ impl Book {
         }
         let account = self.accounts.get_mut(session_id)?;
         let answer = account.enter(line, verdict, now);
-        if let Some(standing) = self.standings.get(&line.opening.license_id) {
+        if let Some(standing) = self.standings.get(&line.opening.payer()) {
             account.tally.remain(standing.remaining.clone());
         }
         if line.end.is_some() {
@@ -331,11 +331,11 @@ impl Book {
     fn remove(&mut self, session_id: &str) {
         self.pressing.remove(session_id);
         let Some(account) = self.accounts.remove(session_id) else { return };
-        let license_id = &account.opening.license_id;
-        if let Some(count) = self.sharers.get_mut(license_id) {
+        let payer = account.opening.payer();
+        if let Some(count) = self.sharers.get_mut(&payer) {
             *count -= 1;
             if *count == 0 {
-                self.sharers.remove(license_id);
+                self.sharers.remove(&payer);
             }
         }
     }

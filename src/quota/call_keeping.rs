@@ -22,22 +22,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 impl Quota {
-    /// Takes a call's share of its license's budgets: mostly at hand, else from the store.
+    /// Takes a call's share of its payer's budgets: mostly at hand, else from the store.
     ///
     /// # Errors
     /// `InsufficientQuota` when a budget in tokens or requests is used up, or all that is left of it is reserved by
     /// calls that don't end within some seconds; `StorageUnavailable`.
-    pub async fn reserve(&self, license_id: &str, need: Amounts) -> Result<Share, Error> {
+    pub async fn reserve(&self, payer: &str, need: Amounts) -> Result<Share, Error> {
         self.shelter.has_room()?;
         self.counter.calls.has_room()?;
         let away = self.away.since().is_some();
-        if let Some(share) = self.counter.calls.take(license_id, need, away && self.away.is_bridged()) {
+        if let Some(share) = self.counter.calls.take(payer, need, away && self.away.is_bridged()) {
             return Ok(share);
         }
         if away {
             return Err(Error::storage("the store is away, and nothing is held for this license"));
         }
-        let mut answer = self.counter.calls.wait(license_id, need);
+        let mut answer = self.counter.calls.wait(payer, need);
         self.tell_of_calls();
         let patience = Instant::now() + OPENING_PATIENCE;
         while Instant::now() < patience {
@@ -46,7 +46,7 @@ impl Quota {
             }
             // The store may have gone away meanwhile.
             if self.away.since().is_some() {
-                let share = self.counter.calls.take(license_id, need, self.away.is_bridged());
+                let share = self.counter.calls.take(payer, need, self.away.is_bridged());
                 return share.ok_or_else(|| Error::storage("the store is away, and nothing is held for this license"));
             }
         }

@@ -4,15 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use super::balances::{Balances, REQUESTS, Sums, TOKENS, charges};
+use super::balances::{Balances, REQUESTS, Sums, TOKENS};
 use super::instance::Instance;
 use super::periods::start_periods;
 use super::purse::{Amounts, CallLine, CallStanding, Limited};
+use super::window;
 use crate::error::Error;
-use crate::store::accounting::{self, BudgetRow};
+use crate::payer;
+use crate::store::accounting;
 use crate::store::backend::AnyConnection;
 use crate::store::call_holds::{self, Hold};
 use crate::store::calls::{self, CallRow};
+use crate::store::charging;
 
 /// So much more than is wished for must be left in a budget, or nothing of it is held in advance.
 const PLENTY: i64 = 8;
@@ -22,13 +25,13 @@ const PLENTY: i64 = 8;
 pub struct CallBatch {
     /// Calls that were answered.
     pub rows: Vec<CallRow>,
-    /// The licenses concerned, each once.
+    /// The payers concerned, each once.
     pub lines: Vec<CallLine>,
     /// Whether some of the rows may be written already.
     pub doubt: bool,
 }
 
-/// Writes a batch in one transaction; answers how each line's license stands, in the lines' order. Blocks.
+/// Writes a batch in one transaction; answers how each line's payer stands, in the lines' order. Blocks.
 ///
 /// # Errors
 /// `StorageUnavailable`; nothing is written then, or all of it.
@@ -41,29 +44,33 @@ pub fn write(
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
         start_periods(connection, now)?;
-        book(connection, &batch.rows, batch.doubt)?;
-        let license_ids: Vec<String> = batch.lines.iter().map(|line| line.license_id.clone()).collect();
-        let balances = Balances::load(connection, license_ids.clone())?;
+        book(connection, &batch.rows, batch.doubt, now)?;
+        let license_ids = batch.lines.iter().map(|line| payer::license(&line.payer).to_owned());
+        let license_ids: Vec<String> = license_ids.collect::<BTreeSet<_>>().into_iter().collect();
+        let mut balances = Balances::load(connection, license_ids.clone())?;
         let holds = call_holds::of_instance(connection, &instance.id, &license_ids)?;
-        let holds: HashMap<String, Hold> = holds.into_iter().map(|hold| (hold.license_id.clone(), hold)).collect();
+        let holds: HashMap<String, Hold> = holds.into_iter().map(|hold| (hold.payer(), hold)).collect();
         let mut standings = Vec::with_capacity(batch.lines.len());
-        let (mut tokens, mut requests) = (Sums::new(), Sums::new());
+        let (mut tokens, mut requests) = (Sums::default(), Sums::default());
         for line in &batch.lines {
-            let nothing = Hold { license_id: line.license_id.clone(), tokens: 0, requests: 0 };
-            let before = holds.get(&line.license_id).unwrap_or(&nothing);
+            let (license_id, key_id) = (payer::license(&line.payer), payer::key(&line.payer));
+            let nothing = Hold { license_id: license_id.to_owned(), key_id: key_id.to_owned(), tokens: 0, requests: 0 };
+            let before = holds.get(&line.payer).unwrap_or(&nothing);
             let standing = serve(line, &balances, before);
-            let now_held = standing.held;
-            tokens.entry(&line.license_id).or_default().1 += now_held.tokens - before.tokens;
-            requests.entry(&line.license_id).or_default().1 += now_held.requests - before.requests;
-            let hold = Hold { tokens: now_held.tokens, requests: now_held.requests, ..before.clone() };
-            if hold != *before {
+            let change = (standing.held.tokens - before.tokens, standing.held.requests - before.requests);
+            tokens.add(license_id, Some(key_id), (0, change.0));
+            requests.add(license_id, Some(key_id), (0, change.1));
+            balances.hold(&line.payer, TOKENS, change.0);
+            balances.hold(&line.payer, REQUESTS, change.1);
+            if change != (0, 0) {
+                let hold = Hold { tokens: standing.held.tokens, requests: standing.held.requests, ..before.clone() };
                 call_holds::set(connection, &instance.id, &hold)?;
             }
             standings.push(standing);
         }
         // The ledger is this transaction's alone: what was read above is so still.
-        accounting::charge(connection, TOKENS, &charges(tokens))?;
-        accounting::charge(connection, REQUESTS, &charges(requests))?;
+        tokens.book(connection, TOKENS, now)?;
+        requests.book(connection, REQUESTS, now)?;
         Ok(standings)
     })
 }
@@ -72,7 +79,7 @@ pub fn write(
 ///
 /// # Errors
 /// The store's.
-fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool) -> Result<(), Error> {
+fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool, now: Timestamp) -> Result<(), Error> {
     let known: BTreeSet<String> = if doubt {
         let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
         calls::recorded(connection, &ids)?.into_iter().collect()
@@ -87,24 +94,26 @@ fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool) -> Result
         &new
     };
     calls::append(connection, rows)?;
-    let (mut tokens, mut requests) = (Sums::new(), Sums::new());
+    let (mut tokens, mut requests) = (Sums::default(), Sums::default());
     let license_ids: BTreeSet<&str> = rows.iter().map(|row| row.license_id.as_str()).collect();
     let license_ids: Vec<String> = license_ids.into_iter().map(str::to_owned).collect();
     let balances = Balances::load(connection, license_ids)?;
     for row in rows {
         let used = row.input_tokens + row.output_tokens;
-        let begun = |budget: &&BudgetRow| budget.period_start_us > row.occurred_at_us;
-        if balances.of(&row.license_id).iter().any(|budget| begun(&budget)) {
+        let payer = payer::name(&row.license_id, row.key_id.as_deref());
+        if balances.of(&payer).any(|budget| budget.period_start_us > row.occurred_at_us) {
             // Answered before a period began: that budget has forgotten it.
-            accounting::charge_late(connection, &row.license_id, (TOKENS, used), row.occurred_at_us)?;
-            accounting::charge_late(connection, &row.license_id, (REQUESTS, 1), row.occurred_at_us)?;
+            let owners = (payer::license(&payer), payer::key(&payer));
+            let leaving = window::leaving(now);
+            charging::charge_late(connection, owners, (TOKENS, used), row.occurred_at_us, &leaving)?;
+            charging::charge_late(connection, owners, (REQUESTS, 1), row.occurred_at_us, &leaving)?;
             continue;
         }
-        tokens.entry(&row.license_id).or_default().0 += used;
-        requests.entry(&row.license_id).or_default().0 += 1;
+        tokens.add(&row.license_id, row.key_id.as_deref(), (used, 0));
+        requests.add(&row.license_id, row.key_id.as_deref(), (1, 0));
     }
-    accounting::charge(connection, TOKENS, &charges(tokens))?;
-    accounting::charge(connection, REQUESTS, &charges(requests))
+    tokens.book(connection, TOKENS, now)?;
+    requests.book(connection, REQUESTS, now)
 }
 
 /// Books calls that somebody may have booked before, in one transaction.
@@ -115,7 +124,7 @@ pub fn book_late(connection: &mut AnyConnection, rows: &[CallRow], now: Timestam
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
         start_periods(connection, now)?;
-        book(connection, rows, true)
+        book(connection, rows, true, now)
     })
 }
 
@@ -123,14 +132,14 @@ pub fn book_late(connection: &mut AnyConnection, rows: &[CallRow], now: Timestam
 ///
 /// # Errors
 /// The store's.
-pub fn give_back(connection: &mut AnyConnection, holds: &[Hold]) -> Result<(), Error> {
-    let (mut tokens, mut requests) = (Sums::new(), Sums::new());
+pub fn give_back(connection: &mut AnyConnection, holds: &[Hold], now: Timestamp) -> Result<(), Error> {
+    let (mut tokens, mut requests) = (Sums::default(), Sums::default());
     for hold in holds {
-        tokens.entry(&hold.license_id).or_default().1 -= hold.tokens;
-        requests.entry(&hold.license_id).or_default().1 -= hold.requests;
+        tokens.add(&hold.license_id, Some(&hold.key_id), (0, -hold.tokens));
+        requests.add(&hold.license_id, Some(&hold.key_id), (0, -hold.requests));
     }
-    accounting::charge(connection, TOKENS, &charges(tokens))?;
-    accounting::charge(connection, REQUESTS, &charges(requests))
+    tokens.book(connection, TOKENS, now)?;
+    requests.book(connection, REQUESTS, now)
 }
 
 /// One unit's part of a line.
@@ -142,8 +151,8 @@ struct Unit {
 }
 
 impl Unit {
-    fn new(balances: &Balances, license_id: &str, unit: &str, (before, keep, wish): (i64, i64, i64)) -> Self {
-        let budgets = balances.of(license_id).iter().filter(|row| row.unit == unit);
+    fn new(balances: &Balances, payer: &str, unit: &str, (before, keep, wish): (i64, i64, i64)) -> Self {
+        let budgets = balances.of(payer).filter(|row| row.unit == unit);
         let left = budgets.map(|row| row.limit_units - row.used_units - row.reserved_units).min();
         let available = left.map(|left| left + before);
         Self { available, held: if available.is_some() { keep } else { 0 }, wish }
@@ -176,7 +185,7 @@ impl Unit {
 }
 
 fn serve(line: &CallLine, balances: &Balances, before: &Hold) -> CallStanding {
-    let id = line.license_id.as_str();
+    let id = line.payer.as_str();
     let mut tokens = Unit::new(balances, id, TOKENS, (before.tokens, line.keep.tokens, line.wish.tokens));
     let mut requests = Unit::new(balances, id, REQUESTS, (before.requests, line.keep.requests, line.wish.requests));
     let used_up = balances.used_up(id, &[TOKENS, REQUESTS]);

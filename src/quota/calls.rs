@@ -12,6 +12,7 @@ use super::call_ledger::{self, CallBatch};
 use super::purse::{Amounts, CallStanding, Purse};
 use crate::clock;
 use crate::error::Error;
+use crate::payer;
 use crate::store::calls::CallRow;
 use crate::store::connection::Store;
 use crate::store::journal::{self, Journal, Orphan};
@@ -53,7 +54,7 @@ struct Shared {
 
 /// A call that waits for its share.
 struct Waiting {
-    license_id: String,
+    payer: String,
     need: Amounts,
     since: Instant,
     reply: oneshot::Sender<Result<Share, Error>>,
@@ -85,18 +86,18 @@ impl Calls {
 
     /// Takes a call's share, if it is at hand. `bridged`: the store is away, and calls go on without it.
     #[must_use]
-    pub fn take(&self, license_id: &str, need: Amounts, bridged: bool) -> Option<Share> {
+    pub fn take(&self, payer: &str, need: Amounts, bridged: bool) -> Option<Share> {
         let mut shared = self.shared();
-        let taken = shared.purses.get_mut(license_id)?.take(need, bridged, Instant::now());
-        taken.then(|| self.share(&mut shared, license_id, need))
+        let taken = shared.purses.get_mut(payer)?.take(need, bridged, Instant::now());
+        taken.then(|| self.share(&mut shared, payer, need))
     }
 
     /// Waits for a call's share; the keeper must be told. The receiver hears `InsufficientQuota` when a budget is
     /// used up, `StorageUnavailable`.
     #[must_use]
-    pub fn wait(&self, license_id: &str, need: Amounts) -> oneshot::Receiver<Result<Share, Error>> {
+    pub fn wait(&self, payer: &str, need: Amounts) -> oneshot::Receiver<Result<Share, Error>> {
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { license_id: license_id.to_owned(), need, since: Instant::now(), reply };
+        let waiting = Waiting { payer: payer.to_owned(), need, since: Instant::now(), reply };
         self.shared().waiting.push_back(waiting);
         answer
     }
@@ -113,15 +114,15 @@ impl Calls {
 
     /// The budgets of a license changed: the store is asked before its next call.
     pub fn doubt(&self, license_id: &str) {
-        if let Some(purse) = self.shared().purses.get_mut(license_id) {
-            purse.doubt();
-        }
+        let mut shared = self.shared();
+        let theirs = shared.purses.iter_mut().filter(|(payer, _)| payer::license(payer) == license_id);
+        theirs.for_each(|(_, purse)| purse.doubt());
     }
 
     /// What an answer may cost whose caller names no limit, going by the license's last ones.
     #[must_use]
-    pub fn usual_output(&self, license_id: &str) -> i64 {
-        self.shared().purses.get(license_id).map_or(0, Purse::usual_output)
+    pub fn usual_output(&self, payer: &str) -> i64 {
+        self.shared().purses.get(payer).map_or(0, Purse::usual_output)
     }
 
     /// The budgets of any license may have changed.
@@ -159,11 +160,11 @@ impl Calls {
         let everything = shared.answered.is_empty();
         let mut spent: HashMap<String, Amounts> = HashMap::new();
         for row in &rows {
-            *spent.entry(row.license_id.clone()).or_default() += used(row);
+            *spent.entry(payer_of(row)).or_default() += used(row);
         }
         let mut waiting: HashMap<String, Vec<Waiting>> = HashMap::new();
         for call in shared.waiting.drain(..).filter(|call| !call.reply.is_closed()) {
-            waiting.entry(call.license_id.clone()).or_default().push(call);
+            waiting.entry(call.payer.clone()).or_default().push(call);
         }
         let looks = shared.purses.iter().filter(|(_, purse)| purse.wants_look(now)).map(|(id, _)| id);
         let looks = looks.take(LOOKED_AT);
@@ -177,11 +178,11 @@ impl Calls {
             return None;
         }
         let (mut lines, mut waiters) = (Vec::with_capacity(concerned.len()), Vec::with_capacity(concerned.len()));
-        for license_id in concerned {
-            let calls = waiting.remove(&license_id).unwrap_or_default();
+        for payer in concerned {
+            let calls = waiting.remove(&payer).unwrap_or_default();
             let asks = calls.iter().map(|call| call.need).collect();
-            let purse = shared.purses.entry(license_id.clone()).or_default();
-            lines.push(purse.line(&license_id, spent.get(&license_id).copied().unwrap_or_default(), asks));
+            let purse = shared.purses.entry(payer.clone()).or_default();
+            lines.push(purse.line(&payer, spent.get(&payer).copied().unwrap_or_default(), asks));
             waiters.push(calls);
         }
         let segments = if everything { shared.turn_page() } else { Vec::new() };
@@ -196,14 +197,14 @@ impl Calls {
         shared.being_booked = 0;
         shared.doubtful = shared.doubtful.saturating_sub(booking.batch.rows.len());
         for ((line, standing), calls) in booking.batch.lines.iter().zip(standings).zip(booking.waiting) {
-            let purse = shared.purses.entry(line.license_id.clone()).or_default();
-            let spent = booking.spent.get(&line.license_id).copied().unwrap_or_default();
+            let purse = shared.purses.entry(line.payer.clone()).or_default();
+            let spent = booking.spent.get(&line.payer).copied().unwrap_or_default();
             purse.enter(spent, standing, booking.prepared);
             for (call, grant) in calls.into_iter().zip(&standing.grants) {
                 let patient = now.saturating_duration_since(call.since) < PATIENCE;
                 match (grant, standing.used_up) {
                     (Some(grant), _) => {
-                        let share = self.share(&mut shared, &line.license_id, *grant);
+                        let share = self.share(&mut shared, &line.payer, *grant);
                         replies.push((call.reply, Ok(share)));
                     }
                     (None, None) if patient => shared.waiting.push_back(call),
@@ -240,7 +241,7 @@ impl Calls {
         shared.doubtful = shared.doubtful.max(booking.batch.rows.len());
         shared.segments.extend(booking.segments);
         for line in &booking.batch.lines {
-            shared.purses.entry(line.license_id.clone()).or_default().lose_track();
+            shared.purses.entry(line.payer.clone()).or_default().lose_track();
         }
         for call in booking.waiting.into_iter().flatten().rev() {
             if away || now.saturating_duration_since(call.since) >= PATIENCE {
@@ -255,9 +256,9 @@ impl Calls {
         }
     }
 
-    fn share(&self, shared: &mut Shared, license_id: &str, taken: Amounts) -> Share {
+    fn share(&self, shared: &mut Shared, payer: &str, taken: Amounts) -> Share {
         shared.running += 1;
-        Share { calls: self.clone(), license_id: license_id.to_owned(), taken, settled: false }
+        Share { calls: self.clone(), payer: payer.to_owned(), taken, settled: false }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -280,6 +281,10 @@ impl Shared {
     }
 }
 
+fn payer_of(row: &CallRow) -> String {
+    payer::name(&row.license_id, row.key_id.as_deref())
+}
+
 fn used(row: &CallRow) -> Amounts {
     Amounts { tokens: row.input_tokens + row.output_tokens, requests: 1 }
 }
@@ -287,7 +292,7 @@ fn used(row: &CallRow) -> Amounts {
 /// A call's share of its license's budgets. The call owns it until it is settled; dropped, nothing was used.
 pub struct Share {
     calls: Calls,
-    license_id: String,
+    payer: String,
     taken: Amounts,
     settled: bool,
 }
@@ -303,7 +308,7 @@ impl Share {
         {
             log::error!("a call is not in the journal: {}", error.cause().unwrap_or_default());
         }
-        let purse = shared.purses.entry(self.license_id.clone()).or_default();
+        let purse = shared.purses.entry(self.payer.clone()).or_default();
         purse.settle(self.taken, used(&row));
         purse.answered(row.output_tokens);
         shared.answered.push_back(row);
@@ -315,7 +320,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         if !self.settled {
             let mut shared = self.calls.shared();
-            shared.purses.entry(self.license_id.clone()).or_default().settle(self.taken, Amounts::default());
+            shared.purses.entry(self.payer.clone()).or_default().settle(self.taken, Amounts::default());
             shared.running -= 1;
         }
     }

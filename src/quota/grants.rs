@@ -1,17 +1,19 @@
-//! What a transaction grants: leases to those who ask, and to each license what is kept for an absence of the store.
+//! What a transaction grants: leases to those who ask, and to each payer what is kept for an absence of the store.
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
+
 use super::allot::{self, Share};
-use super::balances::{AUDIO, Balances, TOKENS, signed, token_sum};
+use super::balances::{AUDIO, Balances, Sums, TOKENS, signed, token_sum};
 use super::batch::{Line, Sharing, Verdict};
 use super::cushion;
 use super::instance::Instance;
 use super::standing::Standing;
 use crate::error::Error;
-use crate::store::accounting::{self, BudgetRow, Charge};
+use crate::payer;
 use crate::store::backend::AnyConnection;
-use crate::store::cushions;
+use crate::store::{charging, cushions};
 
 /// Cushions that grow in one transaction at most: where many sessions begin at once, they come first.
 const GROWING: usize = 100;
@@ -24,8 +26,9 @@ pub fn spends_tokens(line: &Line) -> bool {
 
 /// Grants in one transaction.
 pub struct Grants<'a> {
-    balances: &'a Balances,
+    balances: &'a mut Balances,
     instance: &'a Instance,
+    now: Timestamp,
     kept: HashMap<String, i64>,
     growing: usize,
 }
@@ -35,12 +38,16 @@ impl<'a> Grants<'a> {
     ///
     /// # Errors
     /// The store's.
-    pub fn new(connection: &mut AnyConnection, balances: &'a Balances, instance: &'a Instance) -> Result<Self, Error> {
+    pub fn new(
+        connection: &mut AnyConnection,
+        balances: &'a mut Balances,
+        (instance, now): (&'a Instance, Timestamp),
+    ) -> Result<Self, Error> {
         let kept = cushions::of_instance(connection, &instance.id)?.into_iter().collect();
-        Ok(Self { balances, instance, kept, growing: 0 })
+        Ok(Self { balances, instance, now, kept, growing: 0 })
     }
 
-    /// Answers every line, license by license; tells how each license stands then.
+    /// Answers every line, payer by payer; tells how each stands then.
     ///
     /// # Errors
     /// The store's.
@@ -52,17 +59,17 @@ impl<'a> Grants<'a> {
     ) -> Result<(Vec<Verdict>, HashMap<String, Standing>), Error> {
         let unasked = |line: &&Line| {
             let spends = spends_tokens(line);
-            let ended = spends.then(|| self.balances.used_up(&line.opening.license_id, &[TOKENS])).flatten();
+            let ended = spends.then(|| self.balances.used_up(&line.opening.payer(), &[TOKENS])).flatten();
             ended.map_or(Verdict::Granted(0), Verdict::UsedUp)
         };
         let mut verdicts: Vec<Verdict> = lines.iter().map(unasked).collect();
-        let mut asking: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut asking: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.want > 0) {
-            asking.entry(&line.opening.license_id).or_default().push(index);
+            asking.entry(line.opening.payer()).or_default().push(index);
         }
         let mut standings = HashMap::with_capacity(sharings.len());
         for sharing in sharings {
-            let indices = asking.remove(sharing.license_id.as_str()).unwrap_or_default();
+            let indices = asking.remove(&sharing.payer).unwrap_or_default();
             let asks: Vec<&Line> = indices.iter().filter_map(|index| lines.get(*index).copied()).collect();
             let (answers, standing) = self.serve(connection, &asks, sharing)?;
             for (index, answer) in indices.into_iter().zip(answers) {
@@ -70,7 +77,7 @@ impl<'a> Grants<'a> {
                     *verdict = answer;
                 }
             }
-            standings.insert(sharing.license_id.clone(), standing);
+            standings.insert(sharing.payer.clone(), standing);
         }
         Ok((verdicts, standings))
     }
@@ -81,28 +88,25 @@ impl<'a> Grants<'a> {
         lines: &[&Line],
         sharing: &Sharing,
     ) -> Result<(Vec<Verdict>, Standing), Error> {
-        let license_id = sharing.license_id.as_str();
-        let budgets = self.balances.of(license_id);
-        let audio: Vec<&BudgetRow> = budgets.iter().filter(|row| row.unit == AUDIO).collect();
-        let kept = self.kept.get(license_id).copied().unwrap_or(0);
-        let left = audio.iter().map(|row| row.limit_units - row.used_units - row.reserved_units).min();
+        let payer = sharing.payer.as_str();
+        let audio = self.balances.of(payer).filter(|row| row.unit == AUDIO);
+        let (count, held) = (audio.clone().count(), audio.clone().map(|row| row.reserved_units).max().unwrap_or(0));
+        let kept = self.kept.get(payer).copied().unwrap_or(0);
+        let left = audio.map(|row| row.limit_units - row.used_units - row.reserved_units).min();
         // A session was counted as a request when it was opened: it may go on when it was the last one.
-        let used_up = self.balances.used_up(license_id, &[AUDIO, TOKENS]);
+        let used_up = self.balances.used_up(payer, &[AUDIO, TOKENS]);
         let floor = sharing.floor.min(kept);
         let available = left.unwrap_or(0) + kept - floor;
         let mut verdicts = match (used_up, left) {
-            (Some(resets_at), _) => self.refuse(lines, license_id, resets_at),
+            (Some(resets_at), _) => self.refuse(lines, payer, resets_at),
             (None, None) => lines.iter().map(|line| Verdict::Granted(line.want.max(line.need))).collect(),
-            (None, Some(_)) => {
-                let held = audio.iter().map(|row| row.reserved_units).max().unwrap_or(0);
-                share(lines, available, held - kept + floor)
-            }
+            (None, Some(_)) => share(lines, available, held - kept + floor),
         };
         if left.is_none() {
-            self.keep(connection, license_id, kept, 0)?;
-            return Ok((verdicts, self.balances.standing(license_id, 0, 0)));
+            self.keep(connection, payer, kept, 0)?;
+            return Ok((verdicts, self.balances.standing(payer, 0)));
         }
-        let mut total: i64 = verdicts.iter().map(granted).sum();
+        let total: i64 = verdicts.iter().map(granted).sum();
         let free = available + floor - total;
         let mut keep = cushion::next(kept, cushion::target(free, sharing.sessions, self.instance.grace_seconds), floor);
         if keep > kept {
@@ -110,30 +114,35 @@ impl<'a> Grants<'a> {
             keep = if self.growing > GROWING { kept } else { keep };
         }
         if keep < kept {
-            let back = Charge { license_id: license_id.to_owned(), used: 0, reserved: keep - kept };
-            accounting::charge(connection, AUDIO, &[back])?;
+            let mut back = Sums::default();
+            back.add(payer::license(payer), Some(payer::key(payer)), (0, keep - kept));
+            back.book(connection, AUDIO, self.now)?;
+            self.balances.hold(payer, AUDIO, keep - kept);
         }
         let take = total + (keep - kept).max(0);
         let overshoot = (total - available).max(0);
-        if take > 0 && !accounting::reserve(connection, license_id, take, overshoot, audio.len())? {
+        let owners = (payer::license(payer), payer::key(payer));
+        if take > 0 && charging::reserve(connection, owners, take, overshoot, count)? {
+            self.balances.hold(payer, AUDIO, take);
+        } else if take > 0 {
             // The budget changed under us: everyone asks again.
             let again = |line: &&Line| if line.need > 0 { Verdict::Wait } else { Verdict::Granted(0) };
             verdicts = lines.iter().map(again).collect();
-            (total, keep) = (0, keep.min(kept));
+            keep = keep.min(kept);
         }
-        self.keep(connection, license_id, kept, keep)?;
-        Ok((verdicts, self.balances.standing(license_id, total + keep - kept, keep)))
+        self.keep(connection, payer, kept, keep)?;
+        Ok((verdicts, self.balances.standing(payer, keep)))
     }
 
-    fn refuse(&self, lines: &[&Line], license_id: &str, resets_at: Option<jiff::Timestamp>) -> Vec<Verdict> {
-        let tokens = self.balances.used_up(license_id, &[TOKENS]).is_some();
+    fn refuse(&self, lines: &[&Line], payer: &str, resets_at: Option<jiff::Timestamp>) -> Vec<Verdict> {
+        let tokens = self.balances.used_up(payer, &[TOKENS]).is_some();
         let told = |line: &Line| line.need > 0 || tokens && spends_tokens(line);
         let verdict = |line: &&Line| if told(line) { Verdict::UsedUp(resets_at) } else { Verdict::Granted(0) };
         lines.iter().map(verdict).collect()
     }
 
-    fn keep(&self, connection: &mut AnyConnection, license_id: &str, kept: i64, keep: i64) -> Result<(), Error> {
-        if keep == kept { Ok(()) } else { cushions::set(connection, &self.instance.id, license_id, keep) }
+    fn keep(&self, connection: &mut AnyConnection, payer: &str, kept: i64, keep: i64) -> Result<(), Error> {
+        if keep == kept { Ok(()) } else { cushions::set(connection, &self.instance.id, payer, keep) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::balances::{AUDIO, Sums, charges};
+use super::balances::{AUDIO, Sums};
 use super::call_ledger;
 use super::instance::Instance;
 use crate::error::Error;
@@ -97,13 +97,13 @@ fn give_back(
     let dead = gone.iter().filter(|(_, seen_at_us)| *seen_at_us == ENDED).map(|(id, _)| id.clone());
     let dead: Vec<String> = dead.collect();
     let due = cushions::take_over_due(connection, now.as_microsecond(), &dead)?;
-    let mut held = Sums::new();
-    for (license_id, units) in &due {
-        held.entry(license_id).or_default().1 -= units;
+    let mut held = Sums::default();
+    for cushion in &due {
+        held.add(&cushion.license_id, Some(&cushion.key_id), (0, -cushion.units));
     }
-    accounting::charge(connection, AUDIO, &charges(held))?;
+    held.book(connection, AUDIO, now)?;
     let holds = call_holds::take_over_due(connection, now.as_microsecond(), &dead)?;
-    call_ledger::give_back(connection, &holds)
+    call_ledger::give_back(connection, &holds, now)
 }
 
 /// What becomes of sessions that are settled from their row.
@@ -120,11 +120,11 @@ pub enum Fate {
 /// The store's; `StorageUnavailable` when a row changed meanwhile.
 pub fn settle(connection: &mut AnyConnection, rows: &[SessionRow], fate: &Fate, now: Timestamp) -> Result<(), Error> {
     let (live, parked): (Vec<&SessionRow>, Vec<&SessionRow>) = rows.iter().partition(|row| row.status == "live");
-    let mut held = Sums::new();
+    let mut held = Sums::default();
     for row in &live {
-        held.entry(&row.license_id).or_default().1 += row.booked_samples - row.leased_samples;
+        held.add(&row.license_id, row.key_id.as_deref(), (0, row.booked_samples - row.leased_samples));
     }
-    accounting::charge(connection, AUDIO, &charges(held))?;
+    held.book(connection, AUDIO, now)?;
     let ends: Vec<Advance> = live.iter().map(|row| end(row, fate, now)).collect();
     let moved = accounting::advance(connection, &ends, now.as_microsecond())?;
     if moved != ends.len() {

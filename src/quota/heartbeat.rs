@@ -73,7 +73,7 @@ pub fn end(connection: &mut AnyConnection, instance: &Instance) -> Result<(), Er
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
         let held = call_holds::take_over_due(connection, i64::MIN, std::slice::from_ref(&instance.id))?;
-        call_ledger::give_back(connection, &held)?;
+        call_ledger::give_back(connection, &held, clock::now())?;
         instances::forget(connection, &instance.id, i64::MAX).map(|_| ())
     })
 }

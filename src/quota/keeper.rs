@@ -222,10 +222,10 @@ impl Handler<Ask> for QuotaKeeper {
             Ask::Demand { session_id, epoch, need, reply } => {
                 let ours = !self.book.superseded(&session_id, epoch);
                 if ours && self.book.demand(&session_id, need, Instant::now()) {
-                    let license_id = self.book.license_of(&session_id).filter(|_| self.presence.is_away());
+                    let payer = self.book.payer_of(&session_id).filter(|_| self.presence.is_away());
                     self.replies.insert(session_id, reply);
-                    if let Some(license_id) = license_id {
-                        self.go_on(Some(&license_id));
+                    if let Some(payer) = payer {
+                        self.go_on(Some(&payer));
                     }
                 } else {
                     let _gone = reply.send(Err(Error::SessionGone));

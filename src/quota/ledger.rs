@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 
 use super::admission;
-use super::balances::{AUDIO, Balances, Sums, TOKENS, charges, marks, signed, token_sum};
+use super::balances::{AUDIO, Balances, Sums, TOKENS, marks, signed, token_sum};
 use super::batch::{Batch, Line, Outcome, Reading, Verdict};
 use super::grants::{Grants, spends_tokens};
 use super::instance::Instance;
@@ -14,6 +14,7 @@ use super::periods::start_periods;
 use super::takeover;
 use super::tally::Presence;
 use crate::error::Error;
+use crate::payer;
 use crate::store::accounting::{self, Advance, UsageEvent};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
@@ -79,13 +80,13 @@ impl Writing<'_> {
             let cushions = cushions::of_instance(connection, &self.instance.id)?;
             return Ok(Outcome { readings, cushions, ..Outcome::default() });
         }
-        admission::enter(connection, &batch.entries, self.instance)?;
+        admission::enter(connection, &batch.entries, self.instance, now)?;
         let ours = |line: &&Line| !self.lost.contains(&line.opening.session_id);
         let lines: Vec<&Line> = batch.lines.iter().filter(ours).collect();
-        charge(connection, &lines)?;
+        charge(connection, &lines, now)?;
         start_periods(connection, now)?;
         let mut balances = Balances::load(connection, concerned(batch))?;
-        let grants = Grants::new(connection, &balances, self.instance)?;
+        let grants = Grants::new(connection, &mut balances, (self.instance, now))?;
         let (verdicts, standings) = grants.give(connection, &lines, &batch.sharings)?;
         let advances = lines.iter().zip(&verdicts).map(|(line, verdict)| self.advance(line, *verdict));
         let advances: Vec<Advance> = advances.collect();
@@ -139,9 +140,10 @@ impl Writing<'_> {
 /// Licenses whose budgets must be looked at.
 fn concerned(batch: &Batch) -> Vec<String> {
     let asking = batch.lines.iter().filter(|line| line.want > 0 || spends_tokens(line));
-    let asking = asking.map(|line| &line.opening.license_id);
-    let opening = batch.openings.iter().map(|opening| &opening.license_id);
-    asking.chain(opening).chain(batch.sharings.iter().map(|sharing| &sharing.license_id)).cloned().collect()
+    let asking = asking.map(|line| line.opening.license_id.as_str());
+    let opening = batch.openings.iter().map(|opening| opening.license_id.as_str());
+    let sharing = batch.sharings.iter().map(|sharing| payer::license(&sharing.payer));
+    asking.chain(opening).chain(sharing).map(str::to_owned).collect()
 }
 
 /// What the store has of sessions. Those that were taken for left behind, and that nobody has taken over, are
@@ -174,20 +176,19 @@ fn reread(
 }
 
 /// Books what was used, and takes back what leases no longer hold.
-fn charge(connection: &mut AnyConnection, lines: &[&Line]) -> Result<(), Error> {
-    let (mut audio, mut tokens) = (Sums::new(), Sums::new());
+fn charge(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {
+    let (mut audio, mut tokens) = (Sums::default(), Sums::default());
     for line in lines {
-        let license_id = line.opening.license_id.as_str();
+        let (license_id, key_id) = (line.opening.license_id.as_str(), line.opening.key_id.as_deref());
         let used = signed(line.to.samples) - signed(line.from.samples);
         let held_before = signed(line.from_leased) - signed(line.from.samples);
         let held_now = signed(line.keep) - signed(line.to.samples);
-        let (sum_used, sum_held) = audio.entry(license_id).or_default();
-        *sum_used += used;
-        *sum_held += held_now - held_before;
-        tokens.entry(license_id).or_default().0 += signed(token_sum(line.to)) - signed(token_sum(line.from));
+        audio.add(license_id, key_id, (used, held_now - held_before));
+        let spent = signed(token_sum(line.to)) - signed(token_sum(line.from));
+        tokens.add(license_id, key_id, (spent, 0));
     }
-    accounting::charge(connection, AUDIO, &charges(audio))?;
-    accounting::charge(connection, TOKENS, &charges(tokens))
+    audio.book(connection, AUDIO, now)?;
+    tokens.book(connection, TOKENS, now)
 }
 
 fn record(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {

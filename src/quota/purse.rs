@@ -1,4 +1,4 @@
-//! What an instance may spend on the HTTP calls of one license: out of a hold that the store knows of, so that most
+//! What an instance may spend on the HTTP calls of one payer, a license or one of its keys: out of a hold that the store knows of, so that most
 //! calls begin without asking it. Pure.
 //!
 //! For each unit that the license has a budget in, `held` is reserved in the store. Calls that run have taken their
@@ -69,11 +69,11 @@ pub struct Limited {
     pub requests: bool,
 }
 
-/// What a transaction must know of one license.
+/// What a transaction must know of one payer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallLine {
-    /// The license.
-    pub license_id: String,
+    /// Who pays: a [`crate::payer::name`].
+    pub payer: String,
     /// What must stay held: calls that run, and what may be given out meanwhile.
     pub keep: Amounts,
     /// Of that, what may be given out.
@@ -84,7 +84,7 @@ pub struct CallLine {
     pub asks: Vec<Amounts>,
 }
 
-/// What a transaction found for one license.
+/// What a transaction found for one payer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CallStanding {
     /// What is limited.
@@ -99,7 +99,7 @@ pub struct CallStanding {
     pub scarce: Limited,
 }
 
-/// One license's purse.
+/// One payer's purse.
 #[derive(Debug, Default)]
 pub struct Purse {
     limited: Option<Limited>,
@@ -179,7 +179,7 @@ impl Purse {
     }
 
     /// The line of a transaction that books `spent`. Until its outcome is known no more is given out than it keeps.
-    pub fn line(&mut self, license_id: &str, spent: Amounts, asks: Vec<Amounts>) -> CallLine {
+    pub fn line(&mut self, payer: &str, spent: Amounts, asks: Vec<Amounts>) -> CallLine {
         let limited = self.limited.unwrap_or_default();
         // What is doubted from now on is not known by this transaction.
         self.doubted = false;
@@ -193,7 +193,7 @@ impl Purse {
         let tokens = plan(&mut self.tokens, limited.tokens, spent.tokens);
         let requests = plan(&mut self.requests, limited.requests, spent.requests);
         CallLine {
-            license_id: license_id.to_owned(),
+            payer: payer.to_owned(),
             keep: Amounts { tokens: tokens.0, requests: requests.0 },
             spare: Amounts { tokens: tokens.1, requests: requests.1 },
             wish: Amounts { tokens: tokens.2, requests: requests.2 },

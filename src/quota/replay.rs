@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::balances::{AUDIO, REQUESTS, Sums, TOKENS, charges};
+use super::balances::{AUDIO, REQUESTS, Sums, TOKENS};
 use crate::error::Error;
 use crate::store::accounting::{self, NewSession, UsageEvent};
 use crate::store::backend::AnyConnection;
@@ -35,26 +35,26 @@ fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> R
     let rows = continuity::find_all(connection, &ids)?;
     let known: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let missing: Vec<&Entry> = entries.iter().filter(|entry| !known.contains_key(entry.session_id.as_str())).collect();
-    let mut requests = Sums::new();
+    let mut requests = Sums::default();
     for entry in &missing {
         accounting::open_session(connection, &new_session(entry))?;
-        requests.entry(&entry.license_id).or_default().0 += 1;
+        requests.add(&entry.license_id, entry.key_id.as_deref(), (1, 0));
     }
-    accounting::charge(connection, REQUESTS, &charges(requests))?;
+    requests.book(connection, REQUESTS, now)?;
     let rows = if missing.is_empty() { rows } else { continuity::find_all(connection, &ids)? };
     let known: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let pairs = entries.iter().filter_map(|entry| Some((entry, *known.get(entry.session_id.as_str())?)));
     let steps: Vec<Step<'_>> = pairs.filter_map(|(entry, row)| Step::of(entry, row)).collect();
-    let (mut audio, mut tokens) = (Sums::new(), Sums::new());
+    let (mut audio, mut tokens) = (Sums::default(), Sums::default());
     for step in &steps {
-        let (used, reserved) = audio.entry(&step.row.license_id).or_default();
-        *used += step.samples - step.row.booked_samples;
-        *reserved += step.held() - (step.row.leased_samples - step.row.booked_samples);
-        tokens.entry(&step.row.license_id).or_default().0 +=
-            step.tokens.0 + step.tokens.1 - step.row.booked_input_tokens - step.row.booked_output_tokens;
+        let row = step.row;
+        let held = step.held() - (row.leased_samples - row.booked_samples);
+        audio.add(&row.license_id, row.key_id.as_deref(), (step.samples - row.booked_samples, held));
+        let used = step.tokens.0 + step.tokens.1 - row.booked_input_tokens - row.booked_output_tokens;
+        tokens.add(&row.license_id, row.key_id.as_deref(), (used, 0));
     }
-    accounting::charge(connection, AUDIO, &charges(audio))?;
-    accounting::charge(connection, TOKENS, &charges(tokens))?;
+    audio.book(connection, AUDIO, now)?;
+    tokens.book(connection, TOKENS, now)?;
     for step in &steps {
         continuity::raise(connection, &step.raised(now))?;
         if step.unrecorded() {

@@ -1,4 +1,4 @@
-//! What the book knows of the licenses whose sessions are here: how they stood, and what is kept for them. Pure.
+//! What the book knows of those who pay for sessions here: how they stood, and what is kept for them. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use super::batch::{Line, Opening, Sharing};
 use super::cushion;
 use super::standing::Standing;
 
-/// Licenses without a session here that are remembered at most.
+/// Payers without a session here that are remembered at most.
 const REMEMBERED: usize = 10_000;
 
-/// How licenses stood after the last transaction that concerned them.
+/// How payers stood after the last transaction that concerned them.
 #[derive(Debug, Default)]
 pub struct Standings {
     known: HashMap<String, Standing>,
@@ -20,20 +20,20 @@ pub struct Standings {
 }
 
 impl Standings {
-    /// How a license stood.
+    /// How a payer stood.
     #[must_use]
-    pub fn get(&self, license_id: &str) -> Option<&Standing> {
-        self.known.get(license_id)
+    pub fn get(&self, payer: &str) -> Option<&Standing> {
+        self.known.get(payer)
     }
 
-    /// What is certainly kept for a license, in samples.
+    /// What is certainly kept for a payer, in samples.
     #[must_use]
-    pub fn cushion(&self, license_id: &str) -> i64 {
-        let known = self.known.get(license_id).map_or(0, |standing| standing.cushion);
-        self.in_flight.get(license_id).map_or(known, |floor| known.min(*floor))
+    pub fn cushion(&self, payer: &str) -> i64 {
+        let known = self.known.get(payer).map_or(0, |standing| standing.cushion);
+        self.in_flight.get(payer).map_or(known, |floor| known.min(*floor))
     }
 
-    /// The licenses that a transaction with these lines and openings concerns; at a tick also those with a cushion.
+    /// The payers that a transaction with these lines and openings concerns; at a tick also those with a cushion.
     pub fn sharings(
         &mut self,
         lines: &[Line],
@@ -41,35 +41,37 @@ impl Standings {
         sharers: &HashMap<String, u64>,
         tick: bool,
     ) -> Vec<Sharing> {
-        let mut sessions: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut drawn: HashMap<&str, u64> = HashMap::new();
-        let here = |license_id: &str| sharers.get(license_id).copied().unwrap_or(0);
+        let mut sessions: BTreeMap<String, u64> = BTreeMap::new();
+        let mut drawn: HashMap<String, u64> = HashMap::new();
+        let here = |payer: &str| sharers.get(payer).copied().unwrap_or(0);
         for line in lines {
-            let license_id = line.opening.license_id.as_str();
-            let count = sessions.entry(license_id).or_insert_with(|| here(license_id));
+            let payer = line.opening.payer();
+            let present = here(&payer);
+            let count = sessions.entry(payer.clone()).or_insert(present);
             *count = count.saturating_sub(u64::from(line.end.is_some()));
             // What was granted out of the cushion becomes lease and usage now.
-            *drawn.entry(license_id).or_default() += line.keep.saturating_sub(line.from_leased);
+            *drawn.entry(payer).or_default() += line.keep.saturating_sub(line.from_leased);
         }
-        for opening in openings {
-            *sessions.entry(&opening.license_id).or_insert_with(|| here(&opening.license_id)) += 1;
+        for payer in openings.iter().map(|opening| opening.payer()) {
+            let present = here(&payer);
+            *sessions.entry(payer).or_insert(present) += 1;
         }
         if tick {
-            for (license_id, _) in self.known.iter().filter(|(_, standing)| standing.cushion > 0) {
-                sessions.entry(license_id).or_insert_with(|| here(license_id));
+            for (payer, _) in self.known.iter().filter(|(_, standing)| standing.cushion > 0) {
+                sessions.entry(payer.clone()).or_insert_with(|| here(payer));
             }
         }
-        let sharing = |(license_id, sessions): (&str, u64)| {
-            let known = self.known.get(license_id);
-            let drawn = drawn.get(license_id).map_or(0, |samples| signed(*samples));
+        let sharing = |(payer, sessions): (String, u64)| {
+            let known = self.known.get(&payer);
+            let drawn = drawn.get(&payer).map_or(0, |samples| signed(*samples));
             let floor = known.map_or(0, |standing| {
                 let floor = cushion::floor(standing.cushion, standing.left, sessions);
                 floor.min(standing.cushion - drawn).max(0)
             });
-            Sharing { license_id: license_id.to_owned(), sessions, floor }
+            Sharing { payer, sessions, floor }
         };
         let sharings: Vec<Sharing> = sessions.into_iter().map(sharing).collect();
-        self.in_flight = sharings.iter().map(|sharing| (sharing.license_id.clone(), sharing.floor)).collect();
+        self.in_flight = sharings.iter().map(|sharing| (sharing.payer.clone(), sharing.floor)).collect();
         sharings
     }
 
@@ -79,11 +81,11 @@ impl Standings {
         self.known.extend(told);
     }
 
-    /// The outcome of a transaction with these licenses is unknown.
+    /// The outcome of a transaction with these payers is unknown.
     pub fn fall(&mut self, sharings: &[Sharing]) {
         self.in_flight.clear();
         for sharing in sharings {
-            if let Some(standing) = self.known.get_mut(&sharing.license_id) {
+            if let Some(standing) = self.known.get_mut(&sharing.payer) {
                 standing.cushion = standing.cushion.min(sharing.floor);
             }
         }
@@ -92,16 +94,16 @@ impl Standings {
     /// What is kept was read again.
     pub fn set_cushions(&mut self, cushions: &[(String, i64)]) {
         self.known.values_mut().for_each(|standing| standing.cushion = 0);
-        for (license_id, units) in cushions {
+        for (payer, units) in cushions {
             let unknown = || Standing { limits: (true, false, true), ..Standing::default() };
-            self.known.entry(license_id.clone()).or_insert_with(unknown).cushion = *units;
+            self.known.entry(payer.clone()).or_insert_with(unknown).cushion = *units;
         }
     }
 
-    /// Forgets licenses without a session here where they have become too many.
+    /// Forgets payers without a session here where they have become too many.
     pub fn retain(&mut self, sharers: &HashMap<String, u64>) {
         if self.known.len() > REMEMBERED + sharers.len() {
-            self.known.retain(|license_id, standing| standing.cushion > 0 || sharers.contains_key(license_id));
+            self.known.retain(|payer, standing| standing.cushion > 0 || sharers.contains_key(payer));
         }
     }
 }

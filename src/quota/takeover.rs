@@ -6,14 +6,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::admission::Refusals;
-use super::balances::{AUDIO, Sums, charges, marks};
+use super::balances::{AUDIO, Sums, marks};
 use super::batch::{Opening, Restored};
 use super::healing::{self, Fate};
 use super::instance::Instance;
 use super::tally::Ack;
 use crate::clock;
 use crate::error::Error;
-use crate::store::accounting;
 use crate::store::announcements;
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
@@ -45,7 +44,7 @@ pub fn take_over(
         })
         .collect();
     let taken: Vec<&SessionRow> = judged.iter().filter_map(|row| row.as_ref().ok().copied()).collect();
-    give_back(connection, &taken)?;
+    give_back(connection, &taken, now)?;
     let ids: Vec<String> = taken.iter().map(|row| row.id.clone()).collect();
     let moved = continuity::take_over(connection, &ids, &instance.id)?;
     if moved != ids.len() {
@@ -80,12 +79,12 @@ fn is_resumable(row: &SessionRow, now: Timestamp) -> bool {
     in_time && row.end_wanted.is_none()
 }
 
-fn give_back(connection: &mut AnyConnection, rows: &[&SessionRow]) -> Result<(), Error> {
-    let mut held = Sums::new();
+fn give_back(connection: &mut AnyConnection, rows: &[&SessionRow], now: Timestamp) -> Result<(), Error> {
+    let mut held = Sums::default();
     for row in rows {
-        held.entry(&row.license_id).or_default().1 += row.booked_samples - row.leased_samples;
+        held.add(&row.license_id, row.key_id.as_deref(), (0, row.booked_samples - row.leased_samples));
     }
-    accounting::charge(connection, AUDIO, &charges(held))
+    held.book(connection, AUDIO, now)
 }
 
 fn restored(row: &SessionRow) -> Restored {
@@ -96,6 +95,7 @@ fn restored(row: &SessionRow) -> Restored {
         model: row.model.clone(),
         started_at: clock::at(row.started_at_us),
         max_sessions: None,
+        max_sessions_of_key: None,
         resume_hash: row.resume_hash.clone(),
     };
     Restored {

@@ -6,6 +6,39 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
 use crate::error::Error;
 
+const SECOND_US: i64 = 1_000_000;
+const DAY_SECONDS: i64 = 86_400;
+
+/// The windows that can roll, and how they are counted, in seconds: the window's length, and that of the slices in
+/// which usage leaves it. A month is thirty days here.
+const ROLLING: [(&str, i64, i64); 4] =
+    [("5h", 5 * 3_600, 60), ("1d", DAY_SECONDS, 300), ("1w", 7 * DAY_SECONDS, 1_800), ("1mo", 30 * DAY_SECONDS, 7_200)];
+
+/// When what is used at `at` leaves a window that rolls, in microseconds since 1970, by the window's word: when its
+/// whole slice is out, so that no window of that length ever holds more than was allowed.
+#[must_use]
+pub fn leaving(at: Timestamp) -> [(&'static str, i64); 4] {
+    let at = at.as_microsecond();
+    ROLLING.map(|(span, length, slice)| {
+        let slice_us = slice * SECOND_US;
+        (span, (at.div_euclid(slice_us) + 1) * slice_us + length * SECOND_US)
+    })
+}
+
+/// The first period of a budget that is made at `at`: a rolling one begins now, and has nothing to forget yet.
+///
+/// # Errors
+/// As [`period`]; `InvalidRequest` for a lifetime that rolls.
+pub fn first(span: &str, rolls: bool, tz: &str, at: Timestamp) -> Result<(Timestamp, Option<Timestamp>), Error> {
+    if !rolls {
+        return period(span, tz, at);
+    }
+    if ROLLING.iter().any(|(known, ..)| *known == span) {
+        return Ok((at, None));
+    }
+    Err(Error::field("mode", "a lifetime does not roll; leave `mode` out, or name another window"))
+}
+
 /// The period that holds `at`: its start, and its end unless it is a lifetime.
 ///
 /// Days, weeks (from Monday) and months begin at local midnight of `tz`; five-hour periods are counted
@@ -66,7 +99,27 @@ mod tests {
             assert_eq!(period(span, tz, at).unwrap(), expected, "{span} {tz}");
         }
         assert_eq!(period("lifetime", "UTC", at).unwrap(), (at, None));
+        // Where clocks change the day has 23 or 25 hours.
+        let spring: Timestamp = "2026-03-29T12:00:00Z".parse().unwrap();
+        let (start, end) = period("1d", "Europe/Berlin", spring).unwrap();
+        assert_eq!(end.unwrap().duration_since(start), SignedDuration::from_hours(23));
+        let autumn: Timestamp = "2026-11-01T12:00:00Z".parse().unwrap();
+        let (start, end) = period("1d", "America/New_York", autumn).unwrap();
+        assert_eq!(end.unwrap().duration_since(start), SignedDuration::from_hours(25));
         assert!(period("2d", "UTC", at).is_err());
         assert!(period("1d", "Nowhere/Land", at).is_err());
+    }
+
+    #[test]
+    fn what_is_used_stays_for_the_whole_window() {
+        let at: Timestamp = "2026-11-21T03:04:05Z".parse().unwrap();
+        let leaves = |span| leaving(at).iter().find(|(known, _)| *known == span).unwrap().1;
+        let time = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond();
+        assert_eq!(leaves("5h"), time("2026-11-21T08:05:00Z"));
+        assert_eq!(leaves("1d"), time("2026-11-22T03:05:00Z"));
+        assert_eq!(leaves("1w"), time("2026-11-28T03:30:00Z"));
+        assert_eq!(leaves("1mo"), time("2026-12-21T04:00:00Z"));
+        assert_eq!(first("1d", true, "UTC", at).unwrap(), (at, None));
+        assert!(first("lifetime", true, "UTC", at).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The sentences of the usage ledger: sessions' marks, budgets' balances, append-only usage rows.
+//! The sentences of the usage ledger: sessions' marks, append-only usage rows.
 //!
 //! Each function is one set-based statement, or one guarded `UPDATE`; `quota::ledger` puts them
 //! together in one transaction.
@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Text};
 
 use super::backend::AnyConnection;
 use super::record_set::{json, record_set};
-use super::schema::{budgets, sessions, usage_events};
+use super::schema::{sessions, usage_events};
 use crate::error::Error;
 
 /// Runs `work` in one transaction; an error rolls it back.
@@ -72,166 +72,6 @@ pub struct NewSession {
 pub fn open_session(connection: &mut AnyConnection, session: &NewSession) -> Result<(), Error> {
     diesel::insert_into(sessions::table).values(session).execute(connection)?;
     Ok(())
-}
-
-/// What a license's budgets of one unit allow together.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct BudgetRow {
-    /// Budget id.
-    pub id: String,
-    /// Whose it is.
-    pub license_id: String,
-    /// `audio_seconds`, `tokens` or `requests`.
-    pub unit: String,
-    /// Window, e.g. `1d`.
-    pub window_span: String,
-    /// The window's time zone.
-    pub tz: String,
-    /// Limit in units (audio: samples).
-    pub limit_units: i64,
-    /// Used and booked.
-    pub used_units: i64,
-    /// Held by leases.
-    pub reserved_units: i64,
-    /// The period's start.
-    pub period_start_us: i64,
-    /// The period's end; none for a lifetime.
-    pub period_end_us: Option<i64>,
-}
-
-type BudgetColumns = (
-    budgets::id,
-    budgets::license_id,
-    budgets::unit,
-    budgets::window_span,
-    budgets::tz,
-    budgets::limit_units,
-    budgets::used_units,
-    budgets::reserved_units,
-    budgets::period_start_us,
-    budgets::period_end_us,
-);
-
-const BUDGET_COLUMNS: BudgetColumns = (
-    budgets::id,
-    budgets::license_id,
-    budgets::unit,
-    budgets::window_span,
-    budgets::tz,
-    budgets::limit_units,
-    budgets::used_units,
-    budgets::reserved_units,
-    budgets::period_start_us,
-    budgets::period_end_us,
-);
-
-/// The budgets of these licenses, every unit.
-///
-/// # Errors
-/// The store's.
-pub fn budgets_of(connection: &mut AnyConnection, license_ids: &[String]) -> Result<Vec<BudgetRow>, Error> {
-    Ok(budgets::table.filter(budgets::license_id.eq_any(license_ids)).select(BUDGET_COLUMNS).load(connection)?)
-}
-
-/// Budgets whose period is over at `now_us`.
-///
-/// # Errors
-/// The store's.
-pub fn budgets_due(connection: &mut AnyConnection, now_us: i64) -> Result<Vec<BudgetRow>, Error> {
-    Ok(budgets::table.filter(budgets::period_end_us.le(now_us)).select(BUDGET_COLUMNS).load(connection)?)
-}
-
-/// Starts a budget's next period, unless somebody did already.
-///
-/// # Errors
-/// The store's.
-pub fn start_period(
-    connection: &mut AnyConnection,
-    budget: &BudgetRow,
-    start_us: i64,
-    end_us: Option<i64>,
-) -> Result<(), Error> {
-    diesel::update(
-        budgets::table.filter(budgets::id.eq(&budget.id)).filter(budgets::period_end_us.eq(budget.period_end_us)),
-    )
-    .set((budgets::used_units.eq(0), budgets::period_start_us.eq(start_us), budgets::period_end_us.eq(end_us)))
-    .execute(connection)?;
-    Ok(())
-}
-
-/// What a license's sessions used and gave back since the last time.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Charge {
-    /// Whose budgets.
-    pub license_id: String,
-    /// Newly used, in units.
-    pub used: i64,
-    /// Change of what leases hold; mostly negative.
-    pub reserved: i64,
-}
-
-/// Books charges on every budget of `unit`, whatever its limit: the usage has happened.
-///
-/// # Errors
-/// The store's.
-pub fn charge(connection: &mut AnyConnection, unit: &str, charges: &[Charge]) -> Result<(), Error> {
-    if charges.is_empty() {
-        return Ok(());
-    }
-    let rows = record_set(connection, &[("license_id", "text"), ("used", "bigint"), ("reserved", "bigint")]);
-    let statement = format!(
-        "{rows} UPDATE budgets SET used_units = used_units + v.used, \
-         reserved_units = CASE WHEN reserved_units + v.reserved < 0 THEN 0 ELSE reserved_units + v.reserved END \
-         FROM v WHERE budgets.license_id = v.license_id AND budgets.unit = $2"
-    );
-    diesel::sql_query(statement).bind::<Text, _>(json(charges)?).bind::<Text, _>(unit).execute(connection)?;
-    Ok(())
-}
-
-/// Books usage of `(unit, units)` on the license's budgets whose period had begun at `at_us`, whatever their limit.
-///
-/// # Errors
-/// The store's.
-pub fn charge_late(
-    connection: &mut AnyConnection,
-    license_id: &str,
-    (unit, units): (&str, i64),
-    at_us: i64,
-) -> Result<(), Error> {
-    let begun = budgets::table.filter(budgets::license_id.eq(license_id)).filter(budgets::unit.eq(unit));
-    let begun = begun.filter(budgets::period_start_us.le(at_us));
-    diesel::update(begun).set(budgets::used_units.eq(budgets::used_units + units)).execute(connection)?;
-    Ok(())
-}
-
-/// Takes `units` from every budget of the license at once, or from none: true if every guard held.
-/// A budget lets its last unit be passed by `overshoot` units at most.
-///
-/// # Errors
-/// The store's.
-pub fn reserve(
-    connection: &mut AnyConnection,
-    license_id: &str,
-    units: i64,
-    overshoot: i64,
-    budget_count: usize,
-) -> Result<bool, Error> {
-    let taken = connection.transaction(|connection| {
-        let guarded = budgets::table
-            .filter(budgets::license_id.eq(license_id))
-            .filter(budgets::unit.eq("audio_seconds"))
-            .filter((budgets::used_units + budgets::reserved_units).lt(budgets::limit_units))
-            .filter((budgets::used_units + budgets::reserved_units + units - overshoot).le(budgets::limit_units));
-        let taken = diesel::update(guarded)
-            .set(budgets::reserved_units.eq(budgets::reserved_units + units))
-            .execute(connection)?;
-        if taken == budget_count { Ok(()) } else { Err(diesel::result::Error::RollbackTransaction) }
-    });
-    match taken {
-        Ok(()) => Ok(true),
-        Err(diesel::result::Error::RollbackTransaction) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// A session's account from one state to the next.
@@ -357,19 +197,4 @@ pub struct UsageEvent {
 pub fn append(connection: &mut AnyConnection, event: &UsageEvent) -> Result<(), Error> {
     diesel::insert_into(usage_events::table).values(event).execute(connection)?;
     Ok(())
-}
-
-/// Sums of a license's leases, to start a new budget from.
-///
-/// # Errors
-/// The store's.
-pub fn leased_now(connection: &mut AnyConnection, license_id: &str) -> Result<i64, Error> {
-    use diesel::dsl::sql;
-    let held: Option<i64> = sessions::table
-        .filter(sessions::license_id.eq(license_id))
-        .filter(sessions::status.eq("live"))
-        .select(sql::<diesel::sql_types::Nullable<BigInt>>("CAST(SUM(leased_samples - booked_samples) AS BIGINT)"))
-        .first(connection)?;
-    let kept = super::cushions::of_licenses(connection, &[license_id.to_owned()])?;
-    Ok(held.unwrap_or(0) + kept.iter().map(|(_, units)| units).sum::<i64>())
 }

@@ -5,20 +5,31 @@ use diesel::prelude::*;
 use super::backend::AnyConnection;
 use super::schema::{call_holds, instances};
 use crate::error::Error;
+use crate::payer;
 
-/// What an instance has reserved for one license.
+impl Hold {
+    /// The [`payer::name`] of who holds it.
+    #[must_use]
+    pub fn payer(&self) -> String {
+        payer::name(&self.license_id, Some(&self.key_id))
+    }
+}
+
+/// What an instance has reserved for the calls of a license, or for those with one of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = call_holds)]
 pub struct Hold {
     /// Whose budgets.
     pub license_id: String,
+    /// And whose of its keys; [`payer::NO_KEY`] for calls without one.
+    pub key_id: String,
     /// Of the budgets in tokens.
     pub tokens: i64,
     /// Of the budgets in requests.
     pub requests: i64,
 }
 
-/// What an instance has reserved for these licenses.
+/// What an instance has reserved for these licenses and their keys.
 ///
 /// # Errors
 /// The store's.
@@ -31,15 +42,15 @@ pub fn of_instance(
     Ok(own.filter(call_holds::license_id.eq_any(license_ids)).select(Hold::as_select()).load(connection)?)
 }
 
-/// What all instances have reserved for a license.
+/// What all instances have reserved for a license, or for one of its keys: tokens and requests.
 ///
 /// # Errors
 /// The store's.
-pub fn of_license(connection: &mut AnyConnection, license_id: &str) -> Result<Hold, Error> {
+pub fn held_now(connection: &mut AnyConnection, license_id: &str, key_id: &str) -> Result<(i64, i64), Error> {
     let theirs = call_holds::table.filter(call_holds::license_id.eq(license_id));
-    let rows: Vec<(i64, i64)> = theirs.select((call_holds::tokens, call_holds::requests)).load(connection)?;
-    let (tokens, requests) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
-    Ok(Hold { license_id: license_id.to_owned(), tokens, requests })
+    let rows: Vec<Hold> = theirs.select(Hold::as_select()).load(connection)?;
+    let counted = rows.iter().filter(|hold| key_id == payer::NO_KEY || hold.key_id == key_id);
+    Ok(counted.fold((0, 0), |sum, hold| (sum.0 + hold.tokens, sum.1 + hold.requests)))
 }
 
 /// Notes what an instance has reserved now; nothing at all forgets it. The budgets are the caller's to change.
@@ -47,7 +58,7 @@ pub fn of_license(connection: &mut AnyConnection, license_id: &str) -> Result<Ho
 /// # Errors
 /// The store's.
 pub fn set(connection: &mut AnyConnection, instance_id: &str, hold: &Hold) -> Result<(), Error> {
-    let row = call_holds::table.find((instance_id, &hold.license_id));
+    let row = call_holds::table.find((instance_id, &hold.license_id, &hold.key_id));
     if hold.tokens == 0 && hold.requests == 0 {
         diesel::delete(row).execute(connection)?;
         return Ok(());
@@ -58,8 +69,12 @@ pub fn set(connection: &mut AnyConnection, instance_id: &str, hold: &Hold) -> Re
         call_holds::until_us.eq(None::<i64>),
     );
     if diesel::update(row).set(now).execute(connection)? == 0 {
-        let keys = (call_holds::instance_id.eq(instance_id), call_holds::license_id.eq(&hold.license_id));
-        diesel::insert_into(call_holds::table).values((keys.0, keys.1, now.0, now.1)).execute(connection)?;
+        let whose = (
+            call_holds::instance_id.eq(instance_id),
+            call_holds::license_id.eq(&hold.license_id),
+            call_holds::key_id.eq(&hold.key_id),
+        );
+        diesel::insert_into(call_holds::table).values((whose.0, whose.1, whose.2, now.0, now.1)).execute(connection)?;
     }
     Ok(())
 }
@@ -91,7 +106,8 @@ pub fn take_over_due(connection: &mut AnyConnection, now_us: i64, dead: &[String
     let rows: Vec<(String, Hold)> =
         call_holds::table.filter(due).select((call_holds::instance_id, Hold::as_select())).load(connection)?;
     for (instance_id, hold) in &rows {
-        diesel::delete(call_holds::table.find((instance_id, &hold.license_id))).execute(connection)?;
+        let gone = call_holds::table.find((instance_id, &hold.license_id, &hold.key_id));
+        diesel::delete(gone).execute(connection)?;
     }
     Ok(rows.into_iter().map(|(_, hold)| hold).collect())
 }

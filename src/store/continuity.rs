@@ -6,6 +6,7 @@ use super::backend::AnyConnection;
 use super::page::{Page, lower, pattern};
 use super::schema::{api_keys, licenses, sessions};
 use crate::error::Error;
+use crate::payer;
 
 /// A session as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
@@ -210,28 +211,39 @@ pub fn revive(connection: &mut AnyConnection, ids: &[String]) -> Result<usize, E
 ///
 /// # Errors
 /// The store's.
-pub fn count_living(connection: &mut AnyConnection, license_ids: &[String]) -> Result<Vec<(String, i64)>, Error> {
+pub fn count_living(
+    connection: &mut AnyConnection,
+    license_ids: &[String],
+) -> Result<Vec<(String, Option<String>, i64)>, Error> {
     let living = sessions::table
         .filter(sessions::license_id.eq_any(license_ids))
         .filter(sessions::status.eq_any(["live", "parked"]))
         .filter(sessions::away_since_us.is_null().or(sessions::resume_hash.is_not_null()))
-        .group_by(sessions::license_id)
-        .select((sessions::license_id, diesel::dsl::count_star()));
+        .group_by((sessions::license_id, sessions::key_id))
+        .select((sessions::license_id, sessions::key_id, diesel::dsl::count_star()));
     Ok(living.load(connection)?)
 }
 
-/// The license's sessions whose client may come back, longest away first.
+/// The sessions of a license, or of one of its keys, whose client may come back, longest away first.
 ///
 /// # Errors
 /// The store's.
-pub fn longest_away(connection: &mut AnyConnection, license_id: &str, most: i64) -> Result<Vec<SessionRow>, Error> {
-    let away = sessions::table
+pub fn longest_away(
+    connection: &mut AnyConnection,
+    (license_id, key_id): (&str, &str),
+    most: i64,
+) -> Result<Vec<SessionRow>, Error> {
+    let mut away = sessions::table
         .filter(sessions::license_id.eq(license_id))
         .filter(sessions::status.eq_any(["live", "parked"]))
         .filter(sessions::away_since_us.is_not_null())
         .filter(sessions::resume_hash.is_not_null())
         .order((sessions::away_since_us, sessions::id))
-        .limit(most);
+        .limit(most)
+        .into_boxed();
+    if key_id != payer::NO_KEY {
+        away = away.filter(sessions::key_id.eq(key_id));
+    }
     Ok(away.select(SessionRow::as_select()).load(connection)?)
 }
 

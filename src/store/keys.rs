@@ -1,6 +1,7 @@
 //! The sentences about API keys.
 
 use diesel::prelude::*;
+use jiff::{SignedDuration, Timestamp};
 
 use super::backend::AnyConnection;
 use super::licenses;
@@ -15,7 +16,7 @@ use crate::license::{ApiKey, KeyStatus, License};
 /// # Errors
 /// The store's; `Conflict` when the id is taken.
 pub fn insert(connection: &mut AnyConnection, key: &ApiKey) -> Result<(), Error> {
-    diesel::insert_into(api_keys::table).values(Row::write(key)).execute(connection)?;
+    diesel::insert_into(api_keys::table).values(Row::write(key)?).execute(connection)?;
     Ok(())
 }
 
@@ -143,11 +144,17 @@ struct Row {
     created_at_us: i64,
     updated_at_us: i64,
     expires_at_us: Option<i64>,
+    narrowing: String,
+    metadata: String,
+    previous_hash: Option<String>,
+    previous_until_us: Option<i64>,
+    expires_after_first_use_us: Option<i64>,
+    first_used_at_us: Option<i64>,
 }
 
 impl Row {
-    fn write(key: &ApiKey) -> Self {
-        Self {
+    fn write(key: &ApiKey) -> Result<Self, Error> {
+        Ok(Self {
             id: key.id.clone(),
             license_id: key.license_id.clone(),
             own_license: key.own_license,
@@ -156,8 +163,14 @@ impl Row {
             status: key.status.word().to_owned(),
             created_at_us: key.created_at.as_microsecond(),
             updated_at_us: key.updated_at.as_microsecond(),
-            expires_at_us: key.expires_at.map(jiff::Timestamp::as_microsecond),
-        }
+            expires_at_us: key.expires_at.map(Timestamp::as_microsecond),
+            narrowing: serde_json::to_string(&key.narrowing).map_err(Error::internal)?,
+            metadata: serde_json::to_string(&key.metadata).map_err(Error::internal)?,
+            previous_hash: key.previous.as_ref().map(|(hash, _)| hash.clone()),
+            previous_until_us: key.previous.as_ref().map(|(_, until)| until.as_microsecond()),
+            expires_after_first_use_us: key.expires_after_first_use.map(licenses::microseconds),
+            first_used_at_us: key.first_used_at.map(Timestamp::as_microsecond),
+        })
     }
 
     fn read(self) -> Result<ApiKey, Error> {
@@ -172,6 +185,11 @@ impl Row {
             created_at: clock::at(self.created_at_us),
             updated_at: clock::at(self.updated_at_us),
             expires_at: self.expires_at_us.map(clock::at),
+            expires_after_first_use: self.expires_after_first_use_us.map(SignedDuration::from_micros),
+            first_used_at: self.first_used_at_us.map(clock::at),
+            narrowing: serde_json::from_str(&self.narrowing).map_err(Error::internal)?,
+            metadata: serde_json::from_str(&self.metadata).map_err(Error::internal)?,
+            previous: self.previous_hash.zip(self.previous_until_us.map(clock::at)),
         })
     }
 }

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod budgets;
 pub mod call_holds;
 pub mod calls;
+pub mod charging;
 pub mod connection;
 pub mod continuity;
 pub mod cushions;

@@ -34,6 +34,12 @@ diesel::table! {
         created_at_us -> BigInt,
         updated_at_us -> BigInt,
         expires_at_us -> Nullable<BigInt>,
+        narrowing -> Text,
+        metadata -> Text,
+        previous_hash -> Nullable<Text>,
+        previous_until_us -> Nullable<BigInt>,
+        expires_after_first_use_us -> Nullable<BigInt>,
+        first_used_at_us -> Nullable<BigInt>,
     }
 }
 
@@ -50,6 +56,16 @@ diesel::table! {
         reserved_units -> BigInt,
         period_start_us -> BigInt,
         period_end_us -> Nullable<BigInt>,
+        key_id -> Text,
+        soft_limit_units -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    budget_slices (budget_id, leaves_at_us) {
+        budget_id -> Text,
+        leaves_at_us -> BigInt,
+        used_units -> BigInt,
     }
 }
 
@@ -148,18 +164,20 @@ diesel::table! {
 }
 
 diesel::table! {
-    cushions (instance_id, license_id) {
+    cushions (instance_id, license_id, key_id) {
         instance_id -> Text,
         license_id -> Text,
+        key_id -> Text,
         units -> BigInt,
         until_us -> Nullable<BigInt>,
     }
 }
 
 diesel::table! {
-    call_holds (instance_id, license_id) {
+    call_holds (instance_id, license_id, key_id) {
         instance_id -> Text,
         license_id -> Text,
+        key_id -> Text,
         tokens -> BigInt,
         requests -> BigInt,
         until_us -> Nullable<BigInt>,
@@ -198,6 +216,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     licenses,
     api_keys,
     budgets,
+    budget_slices,
     sessions,
     instances,
     cushions,

@@ -70,6 +70,9 @@ pub struct BudgetFields {
     pub unit: Unit,
     /// How much; audio in seconds, with fractions.
     pub limit: f64,
+    /// From where on callers are warned, in the same unit; left out: 80 % of the limit.
+    #[serde(default)]
+    pub soft_limit: Option<f64>,
     /// After which time it starts anew.
     #[serde(default)]
     pub window: Window,
@@ -147,7 +150,7 @@ pub enum Mode {
     /// From one fixed time to the next.
     #[default]
     Fixed,
-    /// With the present as its end; not offered yet.
+    /// With the present as its end.
     Rolling,
 }
 
@@ -273,13 +276,15 @@ pub struct BudgetView {
     pub tz: String,
     /// How much in all.
     pub limit: Amount,
+    /// From where on callers are warned.
+    pub soft_limit: Amount,
     /// How much is used.
     pub used: Amount,
     /// How much live sessions hold.
     pub reserved: Amount,
     /// How much is free.
     pub remaining: Amount,
-    /// When it starts anew; null: never.
+    /// When it starts anew, or where the window rolls, when something of it comes back; null: never, or nothing is used.
     pub resets_at: Option<Timestamp>,
 }
 

@@ -110,6 +110,7 @@ impl World {
             model: "m".into(),
             started_at: clock::now(),
             max_sessions: None,
+            max_sessions_of_key: None,
             resume_hash: None,
         };
         (opening, tally)

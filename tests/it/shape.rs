@@ -16,7 +16,7 @@ const ROOMS: &[(&str, i8, i8)] = &[
     ("wire", 1, 0), ("config", 1, 0), ("metrics", 1, 0),
     // What everyone calls a license: knows the leaves, and rests on their floor.
     ("license", 1, 1),
-    ("ids", 0, -1), ("clock", 0, -1), ("error", 0, -1),
+    ("ids", 0, -1), ("clock", 0, -1), ("payer", 0, -1), ("error", 0, -1),
 ];
 /// Words that only some places may say.
 const WORDS: &[(&str, &[&str])] = &[

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::license::SCOPES;
-use crate::wire::admin::{BudgetFields, Field, LicenseFields, Mode, Unit};
+use crate::wire::admin::{BudgetFields, Field, LicenseFields, Mode, Unit, Window};
 
 const LONGEST_LABEL: usize = 200;
 const LONGEST_LIST: usize = 100;
@@ -88,12 +88,12 @@ pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, Error> {
     texts.iter().enumerate().map(read).collect()
 }
 
-/// A budget's limit in the units that the store counts.
+/// An amount of a budget in the units that the store counts.
 #[must_use]
-pub fn units(budget: &BudgetFields) -> i64 {
-    let units = match budget.unit {
-        Unit::AudioSeconds => (budget.limit * SAMPLES_A_SECOND).round(),
-        Unit::Tokens | Unit::Requests => budget.limit,
+pub fn units(unit: Unit, amount: f64) -> i64 {
+    let units = match unit {
+        Unit::AudioSeconds => (amount * SAMPLES_A_SECOND).round(),
+        Unit::Tokens | Unit::Requests => amount.ceil(),
     };
     #[expect(clippy::cast_possible_truncation, reason = "`budgets` has checked that it is far below 2⁶³")]
     let units = units as i64;
@@ -147,15 +147,21 @@ fn budgets(budgets: &[BudgetFields]) -> Result<(), Error> {
             let param = format!("budgets[{index}].{field}");
             Err(Error::field(&param, format!("{param} {message}")))
         };
-        if budget.mode == Mode::Rolling {
-            return refuse("mode", "is `rolling`; only `fixed` windows are offered so far");
+        if budget.mode == Mode::Rolling && budget.window == Window::Lifetime {
+            return refuse("mode", "is `rolling`, but a lifetime does not roll; name another window");
+        }
+        if budget.mode == Mode::Rolling && budget.tz.is_some() {
+            return refuse("tz", "is for fixed windows; one that rolls begins at no midnight");
         }
         let largest = if budget.unit == Unit::AudioSeconds { MOST_AUDIO_SECONDS } else { MOST_UNITS };
         // Not a number is refused too.
         if !(budget.limit > 0.0 && budget.limit <= largest) {
             return refuse("limit", &format!("is a positive number up to {largest}"));
         }
-        if budget.unit == Unit::AudioSeconds && units(budget) < 1 {
+        if budget.soft_limit.is_some_and(|soft| !(soft > 0.0 && soft <= budget.limit)) {
+            return refuse("soft_limit", "is a positive number up to the limit");
+        }
+        if budget.unit == Unit::AudioSeconds && units(budget.unit, budget.limit) < 1 {
             return refuse("limit", "is less than one sample of audio (1/16000 s)");
         }
         if budget.unit != Unit::AudioSeconds && budget.limit.fract() != 0.0 {
@@ -165,7 +171,7 @@ fn budgets(budgets: &[BudgetFields]) -> Result<(), Error> {
             return refuse("tz", "is not an IANA time zone such as `UTC` or `Asia/Tokyo`");
         }
         let same = |other: &BudgetFields| {
-            other.unit == budget.unit && other.window == budget.window && other.tz.as_deref() == budget.tz.as_deref()
+            (other.unit, other.window, other.mode) == (budget.unit, budget.window, budget.mode) && other.tz == budget.tz
         };
         if budgets.iter().take(index).any(same) {
             let param = format!("budgets[{index}]");
@@ -231,6 +237,7 @@ mod tests {
             (budget("limit", json!(1.5)), "budgets[1].limit"),
             (budget("limit", json!(1e300)), "budgets[1].limit"),
             (budget("mode", json!("rolling")), "budgets[1].mode"),
+            (budget("soft_limit", json!(6)), "budgets[1].soft_limit"),
             (budget("tz", json!("Nowhere/Land")), "budgets[1].tz"),
             (json!({"budgets": [{"unit": "audio_seconds", "limit": 0.00001}]}), "budgets[0].limit"),
             (json!({"budgets": [{"unit": "tokens", "limit": 1}, {"unit": "tokens", "limit": 2}]}), "budgets[1]"),

@@ -41,21 +41,22 @@ pub fn license(fields: &LicenseFields, now: Timestamp) -> Result<License, Error>
     })
 }
 
-/// A license's budgets, in the period that holds `now`.
+/// The own budgets of a license, or of one of its keys, in the period that holds `now`.
 ///
 /// # Errors
 /// `InvalidRequest` for a time zone that doesn't exist.
-pub fn budgets(fields: &Field<Vec<BudgetFields>>, license_id: &str, now: Timestamp) -> Result<Vec<Budget>, Error> {
+pub fn budgets(fields: &Field<Vec<BudgetFields>>, owner: (&str, &str), now: Timestamp) -> Result<Vec<Budget>, Error> {
     let list = fields.as_ref().and_then(Option::as_ref);
-    list.into_iter().flatten().map(|fields| budget(fields, license_id, now)).collect()
+    list.into_iter().flatten().map(|fields| budget(fields, owner, now)).collect()
 }
 
-fn budget(fields: &BudgetFields, license_id: &str, now: Timestamp) -> Result<Budget, Error> {
+fn budget(fields: &BudgetFields, (license_id, key_id): (&str, &str), now: Timestamp) -> Result<Budget, Error> {
     let tz = fields.tz.as_deref().unwrap_or(DEFAULT_TZ);
-    let (start, end) = window::period(fields.window.word(), tz, now)?;
+    let (start, end) = window::first(fields.window.word(), fields.mode == Mode::Rolling, tz, now)?;
     Ok(Budget {
         id: ids::budget(),
         license_id: license_id.to_owned(),
+        key_id: key_id.to_owned(),
         unit: fields.unit.word().to_owned(),
         window_span: fields.window.word().to_owned(),
         window_mode: match fields.mode {
@@ -64,7 +65,8 @@ fn budget(fields: &BudgetFields, license_id: &str, now: Timestamp) -> Result<Bud
         }
         .to_owned(),
         tz: tz.to_owned(),
-        limit_units: checks::units(fields),
+        limit_units: checks::units(fields.unit, fields.limit),
+        soft_limit_units: fields.soft_limit.map(|limit| checks::units(fields.unit, limit)),
         used_units: 0,
         reserved_units: 0,
         period_start_us: start.as_microsecond(),
@@ -203,7 +205,7 @@ mod tests {
             {"unit": "requests", "limit": 7},
         ]}))
         .unwrap();
-        let budgets = budgets(&fields.budgets, "lic_1", now()).unwrap();
+        let budgets = budgets(&fields.budgets, ("lic_1", ""), now()).unwrap();
         assert_eq!(budgets[0].limit_units, 4_000);
         assert_eq!(
             budgets[0].period_end_us,

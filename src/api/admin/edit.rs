@@ -1,18 +1,22 @@
 //! Changes a license in one transaction: read under the ledger's lock, changed, its budgets kept or replaced.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::draft;
 use super::plans;
 use super::trail::Trail;
+use crate::clock;
 use crate::config::settings::Keys;
 use crate::error::Error;
 use crate::license::{License, Status};
+use crate::payer;
 use crate::store::accounting;
 use crate::store::announcements;
 use crate::store::backend::AnyConnection;
 use crate::store::budgets::{self, Budget};
 use crate::store::call_holds;
+use crate::store::charging;
 use crate::store::licenses::{self, Change};
 use crate::wire::admin::{LicenseFields, Unit};
 
@@ -25,13 +29,11 @@ pub type Whole = (License, Vec<Budget>);
 /// `NotFound`.
 pub fn load(connection: &mut AnyConnection, id: &str) -> Result<Whole, Error> {
     let license = licenses::find(connection, id)?.ok_or_else(|| Error::NotFound("this license".to_owned()))?;
-    let budgets = budgets::of_license(connection, id)?;
+    let budgets = budgets::of_license(connection, id, clock::now().as_microsecond())?;
     Ok((license, budgets))
 }
 
 /// Applies a merge patch inside a transaction. A plan that it names fills in what it leaves out.
-///
-/// Budgets with the same unit, window and time zone keep what was used; others begin at nothing.
 ///
 /// # Errors
 /// `InvalidRequest`, naming the field at fault.
@@ -51,28 +53,44 @@ pub fn patch(
     let change = draft::change(&fields, license, trail.now())?;
     licenses::change(connection, &license.id, &change)?;
     if fields.budgets.is_some() {
-        let wanted = draft::budgets(&fields.budgets, &license.id, trail.now())?;
-        replace_budgets(connection, &license.id, wanted)?;
+        let owner = (license.id.as_str(), payer::NO_KEY);
+        let wanted = draft::budgets(&fields.budgets, owner, trail.now())?;
+        replace_budgets(connection, owner, wanted, trail.now())?;
     }
     Ok(())
 }
 
-fn replace_budgets(connection: &mut AnyConnection, license_id: &str, wanted: Vec<Budget>) -> Result<(), Error> {
-    let mut present = budgets::of_license(connection, license_id)?;
+/// Makes `wanted` the own budgets of a license, or of one of its keys. Those with the same unit, window, mode and time
+/// zone keep what was used; others begin at nothing.
+///
+/// # Errors
+/// The store's.
+pub fn replace_budgets(
+    connection: &mut AnyConnection,
+    (license_id, key_id): (&str, &str),
+    wanted: Vec<Budget>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut present = if key_id == payer::NO_KEY {
+        budgets::of_license(connection, license_id, now.as_microsecond())?
+    } else {
+        budgets::of_keys(connection, &[key_id.to_owned()], now.as_microsecond())?
+    };
     for mut budget in wanted {
         let same = |other: &Budget| {
-            other.unit == budget.unit && other.window_span == budget.window_span && other.tz == budget.tz
+            let window = |budget: &Budget| (budget.window_span.clone(), budget.window_mode.clone(), budget.tz.clone());
+            other.unit == budget.unit && window(other) == window(&budget)
         };
         if let Some(place) = present.iter().position(same) {
             let kept = present.swap_remove(place);
-            budgets::set_limit(connection, &kept.id, budget.limit_units)?;
+            budgets::set_limits(connection, &kept.id, budget.limit_units, budget.soft_limit_units)?;
             continue;
         }
         if budget.unit == Unit::AudioSeconds.word() {
-            budget.reserved_units = accounting::leased_now(connection, license_id)?;
+            budget.reserved_units = charging::leased_now(connection, license_id, key_id)?;
         } else {
-            let held = call_holds::of_license(connection, license_id)?;
-            budget.reserved_units = if budget.unit == Unit::Tokens.word() { held.tokens } else { held.requests };
+            let (tokens, requests) = call_holds::held_now(connection, license_id, key_id)?;
+            budget.reserved_units = if budget.unit == Unit::Tokens.word() { tokens } else { requests };
         }
         budgets::insert(connection, &budget)?;
     }

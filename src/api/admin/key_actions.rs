@@ -16,7 +16,7 @@ use crate::gateway::Gateway;
 use crate::ids;
 use crate::license::{self, KeyStatus, Status};
 use crate::store::backend::AnyConnection;
-use crate::store::budgets;
+use crate::store::budgets::{self, Reset};
 use crate::store::keys::{self as stored, Change};
 use crate::wire::admin::KeyView;
 
@@ -144,7 +144,7 @@ pub async fn reset_usage(
     let work = move |connection: &mut _| {
         locked(connection, &id, |connection, (key, license, _)| {
             refuse_deleted(key)?;
-            budgets::reset_used(connection, &license.id)?;
+            budgets::reset(connection, &Reset::License(license.id.clone()), trail.now().as_microsecond())?;
             trail.leave(connection, "key.reset_usage", &key.id, &json!({ "license_id": license.id }))
         })
     };

@@ -20,7 +20,8 @@ use crate::config::settings::Keys;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
-use crate::license::{self, ApiKey, KeyStatus, License, Status};
+use crate::license::{self, ApiKey, KeyStatus, License, Narrowing, Status};
+use crate::payer;
 use crate::store::accounting;
 use crate::store::announcements;
 use crate::store::backend::AnyConnection;
@@ -89,6 +90,11 @@ fn draft_key(
         created_at: now,
         updated_at: now,
         expires_at: None,
+        expires_after_first_use: None,
+        first_used_at: None,
+        narrowing: Narrowing::default(),
+        metadata: serde_json::Map::new(),
+        previous: None,
     };
     match license_id {
         Some(Value::String(id)) => {
@@ -107,7 +113,7 @@ fn draft_key(
             }
             let fields = plans::fill(fields, keys, now)?;
             let license = draft::license(&fields, now)?;
-            let budgets = draft::budgets(&fields.budgets, &license.id, now)?;
+            let budgets = draft::budgets(&fields.budgets, (&license.id, payer::NO_KEY), now)?;
             key.label.clone_from(&license.label);
             key.license_id.clone_from(&license.id);
             key.own_license = true;
@@ -158,7 +164,7 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
         ids.sort_unstable();
         ids.dedup();
         let licenses = stored::find_all(connection, &ids)?;
-        let budgets = budgets::of_licenses(connection, &ids)?;
+        let budgets = budgets::of_licenses(connection, &ids, now.as_microsecond())?;
         let joined = found.into_iter().filter_map(|key| {
             let license = licenses.iter().find(|license| license.id == key.license_id)?;
             let own = budgets.iter().filter(|budget| budget.license_id == license.id).cloned().collect();
@@ -235,7 +241,7 @@ pub fn load(connection: &mut AnyConnection, id_or_key: &str) -> Result<Loaded, E
     if public_id.is_some() && !license::same_secret(&license::key_hash(id_or_key), &key.secret_hash) {
         return Err(unknown());
     }
-    let budgets = budgets::of_license(connection, &license.id)?;
+    let budgets = budgets::of_license(connection, &license.id, clock::now().as_microsecond())?;
     Ok((key, license, budgets))
 }
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::license::{License, Status};
-use crate::store::budgets;
+use crate::store::budgets::{self, Reset};
 use crate::store::licenses::{self, Change};
 use crate::wire::admin::{Reissue, Renewal};
 
@@ -154,7 +154,7 @@ pub async fn reset_usage(
     let now = trail.now();
     let work = move |connection: &mut _| {
         edit::locked(connection, &id, |connection, license| {
-            budgets::reset_used(connection, &license.id)?;
+            budgets::reset(connection, &Reset::License(license.id.clone()), trail.now().as_microsecond())?;
             trail.leave(connection, "license.reset_usage", &license.id, &json!({}))
         })
     };

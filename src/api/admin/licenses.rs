@@ -19,6 +19,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::license::{License, Status};
+use crate::payer;
 use crate::store::budgets::{self, Budget};
 use crate::store::licenses::{self, Filter};
 use crate::wire::admin::{LicenseFields, LicenseView, PageView};
@@ -32,7 +33,7 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
     let fields: LicenseFields = body.read()?;
     let fields = plans::fill(fields, &gateway.config.keys, trail.now())?;
     let license = draft::license(&fields, trail.now())?;
-    let budgets = draft::budgets(&fields.budgets, &license.id, trail.now())?;
+    let budgets = draft::budgets(&fields.budgets, (&license.id, payer::NO_KEY), trail.now())?;
     let request = once::Request::new(&operator, "POST /admin/licenses", &body, trail.now())?;
     let (now, whole) = (trail.now(), (license.clone(), budgets));
     let issued = whole.clone();
@@ -76,7 +77,7 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
     let view = gateway.store.run(move |connection| {
         let found = licenses::list(connection, &filter, &page)?;
         let ids: Vec<String> = found.iter().map(|license| license.id.clone()).collect();
-        let budgets = budgets::of_licenses(connection, &ids)?;
+        let budgets = budgets::of_licenses(connection, &ids, now.as_microsecond())?;
         let place = |license: &License| (license.created_at.as_microsecond(), license.id.clone());
         let answer: PageView<LicenseView> = paging::answer(found, &page, place, |license| {
             let own: Vec<Budget> = budgets.iter().filter(|budget| budget.license_id == license.id).cloned().collect();

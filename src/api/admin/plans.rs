@@ -22,6 +22,7 @@ pub fn fill(fields: LicenseFields, keys: &Keys, now: Timestamp) -> Result<Licens
             budgets: Some(Some(vec![BudgetFields {
                 unit: Unit::AudioSeconds,
                 limit: TRIAL_AUDIO_SECONDS,
+                soft_limit: None,
                 window: Window::Lifetime,
                 mode: Mode::Fixed,
                 tz: None,

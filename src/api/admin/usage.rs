@@ -20,7 +20,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::store::accounting;
-use crate::store::budgets;
+use crate::store::budgets::{self, Reset};
 use crate::store::licenses;
 use crate::store::usage_report::{self, Question, SLICE_US, Sum};
 use crate::wire::admin::UsageReset;
@@ -240,10 +240,8 @@ pub async fn reset(operator: Operator, gateway: Data<Gateway>, body: Body) -> Re
     let work = move |connection: &mut _| {
         accounting::transaction(connection, |connection| {
             accounting::lock_ledger(connection)?;
-            let reset = match &license_id {
-                Some(id) => budgets::reset_used(connection, id)?,
-                None => budgets::reset_all_used(connection)?,
-            };
+            let whose = license_id.clone().map_or(Reset::All, Reset::License);
+            let reset = budgets::reset(connection, &whose, trail.now().as_microsecond())?;
             if let Some(id) = &license_id
                 && licenses::find(connection, id)?.is_none()
             {

@@ -25,6 +25,7 @@ pub(crate) fn resumable(session_id: &str) -> Opening {
         model: "m".into(),
         started_at: clock::now(),
         max_sessions: None,
+        max_sessions_of_key: None,
         resume_hash: Some(hash(session_id)),
     }
 }
