@@ -1,5 +1,6 @@
 //! What every answer carries: a request id, safe headers, our error bodies; and one log line.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -17,9 +18,13 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::quota::rate::{Reading, Readings};
+use crate::quota::standing::Warning;
 
 /// The header of a request's id, both ways.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Tells of a budget that is used beyond its soft limit.
+const QUOTA_WARNING: HeaderName = HeaderName::from_static("x-quota-warning");
 
 /// A request's id, in the request's extensions.
 #[derive(Clone)]
@@ -101,7 +106,13 @@ fn fault(answer: &ServiceResponse) -> Option<Error> {
 fn dress(answer: &mut ServiceResponse, id: &str) {
     let dialect = refusal::dialect(answer.request());
     let readings = answer.request().extensions().get::<Readings>().copied().unwrap_or_default();
+    let warnings = answer.request().extensions().get::<Arc<[Warning]>>().cloned().unwrap_or_default();
     let headers = answer.headers_mut();
+    for warning in &*warnings {
+        if let Ok(value) = HeaderValue::from_str(&warning.to_string()) {
+            headers.append(QUOTA_WARNING, value);
+        }
+    }
     tell(
         headers,
         ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],

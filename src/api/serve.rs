@@ -125,6 +125,7 @@ async fn ask(
         check_fallbacks(license, &body)?;
     }
     let bill = bill(gateway, &caller, (&asked, &head), pass).await?;
+    warn(gateway, request, &caller.payer());
     let cut = request.conn_data::<ClientSocket>().cloned().map(|socket| Box::new(move || socket.cut()) as Cut);
     let call = Call {
         api: asked.api,
@@ -141,6 +142,15 @@ async fn ask(
     call::make(call, tools.get_ref().clone()).await
 }
 
+/// Has the answer tell of budgets that are used beyond their soft limit.
+fn warn(gateway: &Gateway, request: &HttpRequest, payer: &str) {
+    let warnings = gateway.quota.calls().warnings(payer);
+    for warning in &*warnings {
+        gateway.metrics.calls.quota_warnings.with_label_values(&[&warning.unit]).inc();
+    }
+    request.extensions_mut().insert(warnings);
+}
+
 /// Who calls, and with whose key.
 struct Allowed {
     known: Option<Known>,
@@ -152,6 +162,11 @@ struct Allowed {
 impl Allowed {
     fn license(&self) -> Option<&License> {
         self.known.as_deref().map(|(license, _)| license)
+    }
+
+    /// The [`payer::name`] of whose budgets count.
+    fn payer(&self) -> String {
+        payer::name(&self.license_id, self.key_id.as_deref())
     }
 
     /// The same for all calls of a license, for telling callers apart.
@@ -224,7 +239,7 @@ async fn bill(
     mut pass: Pass,
 ) -> Result<Bill, Error> {
     let api = asked.api;
-    let payer = payer::name(&caller.license_id, caller.key_id.as_deref());
+    let payer = caller.payer();
     let tokens = if caller.own_key.is_some() || !api.is_metered() {
         0
     } else {

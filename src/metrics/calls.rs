@@ -23,6 +23,8 @@ pub struct CallMetrics {
     pub tokens: IntCounterVec,
     /// Calls tried again with another account, by why.
     pub retries: IntCounterVec,
+    /// Calls whose answer warned of a budget beyond its soft limit, by the budget's unit.
+    pub quota_warnings: IntCounterVec,
     /// Seconds that a transaction with calls took.
     pub flush_seconds: Histogram,
 }
@@ -46,6 +48,7 @@ impl CallMetrics {
             first_byte: seconds("call_first_byte_seconds", "From a call's arrival to the first byte of its answer")?,
             tokens: counters("call_tokens_total", "Tokens booked, by kind", &["kind"])?,
             retries: counters("call_retries_total", "Calls tried again with another account", &["reason"])?,
+            quota_warnings: counters("quota_warnings_total", "Answers that warned of a budget, by unit", &["unit"])?,
             flush_seconds: Histogram::with_opts(
                 flush.buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]),
             )?,
@@ -57,6 +60,7 @@ impl CallMetrics {
         registry.register(Box::new(metrics.first_byte.clone()))?;
         registry.register(Box::new(metrics.tokens.clone()))?;
         registry.register(Box::new(metrics.retries.clone()))?;
+        registry.register(Box::new(metrics.quota_warnings.clone()))?;
         registry.register(Box::new(metrics.flush_seconds.clone()))?;
         Ok(metrics)
     }

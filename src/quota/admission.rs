@@ -44,7 +44,8 @@ pub fn open(
         }
         // What is left may be reserved by calls that run.
         if balances.is_reserved(&opening.payer(), REQUESTS) {
-            answers.push(Err(Error::InsufficientQuota { resets_at: None }));
+            let resets_at = balances.comes_back(&opening.payer(), REQUESTS, 1);
+            answers.push(Err(Error::InsufficientQuota { resets_at }));
             continue;
         }
         if let Err(refusal) = seats.make_room(connection, opening, now)? {

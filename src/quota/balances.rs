@@ -1,11 +1,12 @@
 //! What the budgets of a batch's licenses have left, as the running transaction sees them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::batch::Marks;
-use super::standing::{Remaining, Standing};
+use super::standing::{Remaining, Standing, Warning};
 use super::window;
 use crate::clock;
 use crate::error::Error;
@@ -85,11 +86,37 @@ impl Balances {
         }
     }
 
+    /// The payer's budgets that are used beyond their soft limit.
+    #[must_use]
+    pub fn warnings(&self, payer: &str) -> Arc<[Warning]> {
+        let past = |row: &&BudgetRow| row.used_units >= soft_limit(row.limit_units, row.soft_limit_units);
+        let warning = |row: &BudgetRow| {
+            let scale = if row.unit == AUDIO { SAMPLES_A_SECOND } else { 1.0 };
+            let shown = |units: i64| units as f64 / scale;
+            Warning {
+                unit: row.unit.clone(),
+                window: row.window_span.clone(),
+                used: shown(row.used_units),
+                limit: shown(row.limit_units),
+            }
+        };
+        self.of(payer).filter(past).map(warning).collect()
+    }
+
     /// Whether nothing of a budget in this unit is left but what is reserved.
     #[must_use]
     pub fn is_reserved(&self, payer: &str, unit: &str) -> bool {
         let mut budgets = self.of(payer).filter(|row| row.unit == unit);
         budgets.any(|row| row.used_units + row.reserved_units >= row.limit_units)
+    }
+
+    /// When the last of the payer's budgets in this unit that have no room for `need` has something again, where that
+    /// is known.
+    #[must_use]
+    pub fn comes_back(&self, payer: &str, unit: &str, need: i64) -> Option<Timestamp> {
+        let short = |row: &&BudgetRow| row.used_units + row.reserved_units + need > row.limit_units;
+        let ends = self.of(payer).filter(|row| row.unit == unit).filter(short).map(|row| row.period_end_us);
+        ends.collect::<Option<Vec<i64>>>()?.into_iter().max().map(clock::at)
     }
 
     /// When the last of the payer's used-up budgets of these units has something again: `None` if none is

@@ -220,5 +220,6 @@ fn serve(line: &CallLine, balances: &Balances, before: &Hold) -> CallStanding {
         grants,
         used_up,
         scarce: Limited { tokens: scarce.0, requests: scarce.1 },
+        warnings: balances.warnings(id),
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::call_ledger::{self, CallBatch};
 use super::purse::{Amounts, CallStanding, Purse};
+use super::standing::Warning;
 use crate::clock;
 use crate::error::Error;
 use crate::payer;
@@ -123,6 +124,12 @@ impl Calls {
     #[must_use]
     pub fn usual_output(&self, payer: &str) -> i64 {
         self.shared().purses.get(payer).map_or(0, Purse::usual_output)
+    }
+
+    /// A payer's budgets that are used beyond their soft limit, as last heard from the store.
+    #[must_use]
+    pub fn warnings(&self, payer: &str) -> Arc<[Warning]> {
+        self.shared().purses.get(payer).map(Purse::warnings).unwrap_or_default()
     }
 
     /// The budgets of any license may have changed.

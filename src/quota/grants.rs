@@ -100,7 +100,7 @@ impl<'a> Grants<'a> {
         let mut verdicts = match (used_up, left) {
             (Some(resets_at), _) => self.refuse(lines, payer, resets_at),
             (None, None) => lines.iter().map(|line| Verdict::Granted(line.want.max(line.need))).collect(),
-            (None, Some(_)) => share(lines, available, held - kept + floor),
+            (None, Some(_)) => self.share(lines, payer, (available, held - kept + floor)),
         };
         if left.is_none() {
             self.keep(connection, payer, kept, 0)?;
@@ -141,23 +141,27 @@ impl<'a> Grants<'a> {
         lines.iter().map(verdict).collect()
     }
 
+    fn share(&self, lines: &[&Line], payer: &str, (available, held): (i64, i64)) -> Vec<Verdict> {
+        let ask = |line: &&Line| allot::Ask {
+            need: signed(line.need),
+            want: signed(line.want),
+            sharers: signed(line.sharers),
+        };
+        let asks: Vec<allot::Ask> = lines.iter().map(ask).collect();
+        let shares = allot::allot(available, held, &asks).into_iter();
+        shares
+            .zip(&asks)
+            .map(|(share, ask)| match share {
+                Share::Granted(amount) => Verdict::Granted(amount.unsigned_abs()),
+                Share::Wait => Verdict::Wait,
+                Share::UsedUp => Verdict::UsedUp(self.balances.comes_back(payer, AUDIO, ask.need)),
+            })
+            .collect()
+    }
+
     fn keep(&self, connection: &mut AnyConnection, payer: &str, kept: i64, keep: i64) -> Result<(), Error> {
         if keep == kept { Ok(()) } else { cushions::set(connection, &self.instance.id, payer, keep) }
     }
-}
-
-fn share(lines: &[&Line], available: i64, held: i64) -> Vec<Verdict> {
-    let ask =
-        |line: &&Line| allot::Ask { need: signed(line.need), want: signed(line.want), sharers: signed(line.sharers) };
-    let asks: Vec<allot::Ask> = lines.iter().map(ask).collect();
-    let shares = allot::allot(available, held, &asks).into_iter();
-    shares
-        .map(|share| match share {
-            Share::Granted(amount) => Verdict::Granted(amount.unsigned_abs()),
-            Share::Wait => Verdict::Wait,
-            Share::UsedUp => Verdict::UsedUp(None),
-        })
-        .collect()
 }
 
 fn granted(verdict: &Verdict) -> i64 {

@@ -6,9 +6,12 @@
 //! instances together never pass a budget, but for what calls use beyond what they had asked for: a limit that the
 //! caller names, or what the license's answers have cost lately.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+
+use super::standing::Warning;
 
 /// After so long without a look at the store, it is asked again: the license's budgets may have changed.
 const KNOWN_FOR: Duration = Duration::from_secs(2);
@@ -85,7 +88,7 @@ pub struct CallLine {
 }
 
 /// What a transaction found for one payer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct CallStanding {
     /// What is limited.
     pub limited: Limited,
@@ -97,6 +100,8 @@ pub struct CallStanding {
     pub used_up: Option<Option<Timestamp>>,
     /// Of what so little is left that none of it should lie idle.
     pub scarce: Limited,
+    /// Budgets that are used beyond their soft limit.
+    pub warnings: Arc<[Warning]>,
 }
 
 /// One payer's purse.
@@ -112,6 +117,7 @@ pub struct Purse {
     usual_output: i64,
     /// The outcome of the last transaction is unknown: the store may hold more than is known of.
     unsure: bool,
+    warnings: Arc<[Warning]>,
 }
 
 impl Purse {
@@ -148,6 +154,12 @@ impl Purse {
     #[must_use]
     pub fn usual_output(&self) -> i64 {
         self.usual_output
+    }
+
+    /// Budgets that were used beyond their soft limit when the store was last asked.
+    #[must_use]
+    pub fn warnings(&self) -> Arc<[Warning]> {
+        self.warnings.clone()
     }
 
     /// The outcome of a transaction is unknown: the store is looked at again, whoever calls.
@@ -208,6 +220,7 @@ impl Purse {
         self.tokens.scarce = standing.scarce.tokens;
         self.requests.scarce = standing.scarce.requests;
         self.unsure = false;
+        self.warnings = standing.warnings.clone();
         self.tokens.taken -= spent.tokens;
         self.requests.taken -= spent.requests;
         self.tokens.held = standing.held.tokens;

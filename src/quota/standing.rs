@@ -13,6 +13,26 @@ pub struct Remaining {
     pub limit: f64,
 }
 
+/// A budget that is used beyond its soft limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Warning {
+    /// `audio_seconds`, `tokens` or `requests`.
+    pub unit: String,
+    /// The budget's window, e.g. `1d`.
+    pub window: String,
+    /// What is used, in that unit.
+    pub used: f64,
+    /// The budget's limit, in that unit.
+    pub limit: f64,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { unit, window, used, limit } = self;
+        write!(formatter, "{unit};window={window};used={used};limit={limit}")
+    }
+}
+
 /// How a license's budgets stood after a transaction.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {

@@ -16,11 +16,15 @@ use livetranslate::store::instances;
 use proptest::prelude::*;
 
 use crate::support::ledger::{
-    execute, hash, instance, recorded, resumable, sessions_stored, store_with, used_and_reserved,
+    execute, give_the_key_a_budget, hash, instance, recorded, resumable, sessions_stored, store_with,
+    used_and_reserved, used_of_the_key,
 };
+use crate::support::postgres::Database;
 
 const FRAME: u64 = 1_600;
 const LIMIT: i64 = 160_000;
+/// Every second session comes with a key that has a budget of its own, which rolls.
+const LIMIT_OF_THE_KEY: i64 = 70_000;
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -120,7 +124,8 @@ impl World {
 
     fn open(&mut self, side: usize) {
         let (session_id, tally) = (self.name(), Arc::new(Tally::default()));
-        self.sides[side].book.open(resumable(&session_id), tally.clone());
+        let key_id = with_key(&session_id).then(|| "k".to_owned());
+        self.sides[side].book.open(Opening { key_id, ..resumable(&session_id) }, tally.clone());
         self.opening.insert(session_id, tally);
     }
 
@@ -276,6 +281,12 @@ impl World {
         self.finished + live.map(|client| client.tally.forwarded()).sum::<u64>()
     }
 
+    /// Likewise, of those with the key.
+    fn forwarded_with_key(&self) -> u64 {
+        let live = self.clients.iter().filter(|client| client.home.is_some() && !client.tally.lost());
+        live.filter(|client| with_key(&client.session_id)).map(|client| client.tally.forwarded()).sum()
+    }
+
     fn settle(&mut self) {
         for _ in 0..4 {
             (0..2).for_each(|side| self.write(side, Luck::Good));
@@ -302,12 +313,52 @@ impl World {
         let booked: i64 = stored.iter().map(|(_, _, booked, _)| booked).sum();
         assert!(booked < LIMIT + FRAME as i64, "the budget was passed by more than a frame");
         assert_eq!(used_and_reserved(&self.store), (booked, 0), "the budget has what the sessions have");
+        let keyed: i64 = stored.iter().filter(|(id, ..)| with_key(id)).map(|(_, _, booked, _)| *booked).sum();
+        assert_eq!(used_of_the_key(&self.store), (keyed, 0, keyed), "so has the key's");
+        assert!(keyed < LIMIT_OF_THE_KEY + FRAME as i64, "the key's budget was passed by more than a frame");
         assert_eq!(recorded(&self.store), booked, "each sample is recorded once");
     }
 }
 
+/// Whether a session comes with the key.
+fn with_key(session_id: &str) -> bool {
+    session_id.trim_start_matches('s').parse::<usize>().is_ok_and(|number| number % 2 == 0)
+}
+
 fn fresh_store(folder: &std::path::Path) -> Store {
-    store_with(Location::Sqlite(folder.join("book.db")), LIMIT)
+    store_at(Location::Sqlite(folder.join("book.db")))
+}
+
+fn store_at(location: Location) -> Store {
+    let store = store_with(location, LIMIT);
+    give_the_key_a_budget(&store, LIMIT_OF_THE_KEY);
+    store
+}
+
+fn live(store: Store, acts: Vec<Act>) -> Result<(), TestCaseError> {
+    let mut world = World::new(store);
+    for act in acts {
+        world.now += Duration::from_millis(300);
+        match act {
+            Act::Open(side) => world.open(side),
+            Act::Speak(who, frames) => world.speak(who, frames),
+            Act::GiveBack(who) => world.give_back(who),
+            Act::Finish(who) => world.finish(who),
+            Act::Close(who) => world.close(who),
+            Act::Step(side, luck) => world.step(side, luck),
+            Act::Tick(side) => {
+                world.sides[side].tick = true;
+                world.write(side, Luck::Good);
+            }
+            Act::Move(who, side) => world.r#move(who, side),
+            Act::Crash(side) => world.crash(side),
+        }
+        prop_assert!(world.forwarded() < LIMIT as u64 + FRAME, "the budget was passed by more than a frame");
+        let keyed = world.forwarded_with_key();
+        prop_assert!(keyed < LIMIT_OF_THE_KEY as u64 + FRAME, "the key's budget was passed by more than a frame");
+    }
+    world.settle();
+    Ok(())
 }
 
 proptest! {
@@ -316,26 +367,17 @@ proptest! {
     #[test]
     fn usage_is_exact(acts in prop::collection::vec(act(), 40..240)) {
         let folder = tempfile::tempdir().unwrap();
-        let mut world = World::new(fresh_store(folder.path()));
-        for act in acts {
-            world.now += Duration::from_millis(300);
-            match act {
-                Act::Open(side) => world.open(side),
-                Act::Speak(who, frames) => world.speak(who, frames),
-                Act::GiveBack(who) => world.give_back(who),
-                Act::Finish(who) => world.finish(who),
-                Act::Close(who) => world.close(who),
-                Act::Step(side, luck) => world.step(side, luck),
-                Act::Tick(side) => {
-                    world.sides[side].tick = true;
-                    world.write(side, Luck::Good);
-                }
-                Act::Move(who, side) => world.r#move(who, side),
-                Act::Crash(side) => world.crash(side),
-            }
-            prop_assert!(world.forwarded() < LIMIT as u64 + FRAME, "the budget was passed by more than a frame");
-        }
-        world.settle();
+        live(fresh_store(folder.path()), acts)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn usage_is_exact_on_postgres(acts in prop::collection::vec(act(), 40..160)) {
+        let database = Database::fresh();
+        live(store_at(Location::Postgres(database.url.clone())), acts)?;
     }
 }
 

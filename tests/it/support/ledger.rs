@@ -7,7 +7,7 @@ use livetranslate::quota::instance::Instance;
 use livetranslate::store::backend::AnyConnection;
 use livetranslate::store::connection::{Location, Store};
 use livetranslate::store::migrate;
-use livetranslate::store::schema::{budgets, sessions, usage_events};
+use livetranslate::store::schema::{budget_slices, budgets, sessions, usage_events};
 
 use super::postgres::Database;
 
@@ -67,10 +67,32 @@ pub(crate) fn execute(store: &Store, statement: &str) {
     store.run_blocking(run).unwrap();
 }
 
-/// What the budget has booked, and what leases hold.
+/// What the license's budget has booked, and what leases hold.
 pub(crate) fn used_and_reserved(store: &Store) -> (i64, i64) {
     let columns = (budgets::used_units, budgets::reserved_units);
-    store.run_blocking(|connection| Ok(budgets::table.select(columns).first(connection)?)).unwrap()
+    store.run_blocking(|connection| Ok(budgets::table.find("b").select(columns).first(connection)?)).unwrap()
+}
+
+/// Gives the key `k` of the license a rolling budget of a day, in samples.
+pub(crate) fn give_the_key_a_budget(store: &Store, limit: i64) {
+    execute(
+        store,
+        &format!(
+            "INSERT INTO budgets (id, license_id, key_id, unit, window_span, window_mode, tz, limit_units, \
+             period_start_us) VALUES ('bk', 'lic', 'k', 'audio_seconds', '1d', 'rolling', 'UTC', {limit}, 0)"
+        ),
+    );
+}
+
+/// What the key's budget has booked, what leases hold, and what its slices add up to.
+pub(crate) fn used_of_the_key(store: &Store) -> (i64, i64, i64) {
+    let columns = (budgets::used_units, budgets::reserved_units);
+    let found = store.run_blocking(|connection| {
+        let (used, reserved): (i64, i64) = budgets::table.find("bk").select(columns).first(connection)?;
+        let slices: Vec<i64> = budget_slices::table.select(budget_slices::used_units).load(connection)?;
+        Ok((used, reserved, slices.iter().sum()))
+    });
+    found.unwrap()
 }
 
 /// The sum of the usage rows, samples.
