@@ -198,7 +198,7 @@ fn open_store(location: &Location, config: &Config, instance: &Instance, pool: P
     let spools = data_dir.join("spool");
     replay_orphans(&store, &spools)?;
     let journals = data_dir.join("journal");
-    let late = calls::book_orphans(&store, &journals)?;
+    let late = calls::book_orphans(&store, &journals, clock::now())?;
     if late > 0 {
         log::warn!("{late} calls in the journal of a process that is gone are booked");
     }

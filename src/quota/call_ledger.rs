@@ -104,9 +104,9 @@ fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool, now: Time
         if balances.of(&payer).any(|budget| budget.period_start_us > row.occurred_at_us) {
             // Answered before a period began: that budget has forgotten it.
             let owners = (payer::license(&payer), payer::key(&payer));
-            let leaving = window::leaving(now);
-            charging::charge_late(connection, owners, (TOKENS, used), row.occurred_at_us, &leaving)?;
-            charging::charge_late(connection, owners, (REQUESTS, 1), row.occurred_at_us, &leaving)?;
+            let (times, leaving) = ((row.occurred_at_us, now.as_microsecond()), window::leaving(now));
+            charging::charge_late(connection, owners, (TOKENS, used), times, &leaving)?;
+            charging::charge_late(connection, owners, (REQUESTS, 1), times, &leaving)?;
             continue;
         }
         tokens.add(&row.license_id, row.key_id.as_deref(), (used, 0));

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::call_ledger::{self, CallBatch};
 use super::purse::{Amounts, CallStanding, Purse};
 use super::standing::Warning;
-use crate::clock;
 use crate::error::Error;
 use crate::payer;
 use crate::store::calls::CallRow;
@@ -338,14 +338,14 @@ impl Drop for Share {
 ///
 /// # Errors
 /// `StorageUnavailable`; journals that are not booked stay.
-pub fn book_orphans(store: &Store, folder: &Path) -> Result<usize, Error> {
+pub fn book_orphans(store: &Store, folder: &Path, now: Timestamp) -> Result<usize, Error> {
     let mut found = 0;
     for orphan in Orphan::find(folder)? {
         let lines = orphan.lines()?;
         let rows: Vec<CallRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let unread = lines.len() - rows.len();
         for some in rows.chunks(AT_ONCE) {
-            store.run_blocking(|connection| call_ledger::book_late(connection, some, clock::now()))?;
+            store.run_blocking(|connection| call_ledger::book_late(connection, some, now))?;
         }
         found += rows.len();
         if unread > 0 {

@@ -165,8 +165,8 @@ fn leaves_at(leaving: &Leaving) -> String {
     format!("CASE budgets.window_span {} END", cases.join(" "))
 }
 
-/// Books usage of `(unit, units)` on those budgets of the license and the key whose period had begun at `at_us`,
-/// whatever their limit.
+/// Books usage of `(unit, units)` on the budgets of the license and the key, whatever their limit, but for those whose
+/// period began after `at_us`: they have forgotten it. A period that begins after `now_us`, since clocks differ, hasn't.
 ///
 /// # Errors
 /// The store's.
@@ -174,13 +174,13 @@ pub fn charge_late(
     connection: &mut AnyConnection,
     (license_id, key_id): (&str, &str),
     (unit, units): (&str, i64),
-    at_us: i64,
+    (at_us, now_us): (i64, i64),
     leaving: &Leaving,
 ) -> Result<(), Error> {
     let begun = || {
         let owned = budgets::table.filter(budgets::license_id.eq(license_id)).filter(budgets::unit.eq(unit));
         let owned = owned.filter(budgets::key_id.eq_any([payer::NO_KEY, key_id]));
-        owned.filter(budgets::period_start_us.le(at_us))
+        owned.filter(budgets::period_start_us.le(at_us).or(budgets::period_start_us.gt(now_us)))
     };
     let rolling: Vec<(String, String, Option<i64>)> = begun()
         .filter(budgets::window_mode.eq("rolling"))
