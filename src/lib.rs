@@ -30,7 +30,7 @@
 //! |   | [`completion`]: one HTTP call. The pure `head`, `outgoing`, `failure`, `relay`, `meter` and `usage`; the shells `call` (from account to account), `attempt` (one of them) and `pump` (a stream to its end); `bill`: what it owes |
 //! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store; for HTTP calls the pure `purse` and `rate`, `calls` and the transaction in `call_ledger` |
 //! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health`, `models` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`seal`]: credentials at rest; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
-//! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are |
+//! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are; [`payer`]: whose budgets count |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 //!
 //! # Four actors
@@ -107,6 +107,12 @@
 //! process. A few times a second, and when somebody waits or reads, [`quota::call_ledger`] books all that gathered and
 //! sets the holds anew, in one transaction; then the journal's segment goes. While the store is away the lines stay,
 //! and a process that dies leaves them to the next one in its DATA_DIR. A call has an id: booked twice it counts once.
+//!
+//! *A budget.* It is a license's, or one of its keys': whoever uses a key is counted on both, in one step. Who pays has
+//! one name ([`payer`]), by which holds and cushions are kept. Fixed windows begin anew with the clocks of their time
+//! zone ([`quota::window`]); rolling ones count in slices of time ([`store::charging`]) and forget a slice when it has
+//! left whole, so that no window of that length holds more than was allowed. A reset moves the mark from which a budget
+//! counts; the ledger stays. Beyond its soft limit answers warn.
 //!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.

@@ -12,6 +12,7 @@ mod accounts;
 mod admin;
 mod book;
 mod budget;
+mod budget_windows;
 mod calls;
 mod calls_crowd;
 mod calls_edge;
