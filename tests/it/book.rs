@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use livetranslate::clock;
 use livetranslate::error::Error;
 use livetranslate::quota::batch::{Batch, Opening, Outcome};
 use livetranslate::quota::book::{Answer, Book, STORE_PATIENCE};
 use livetranslate::quota::tally::{Ack, Tally};
 use livetranslate::quota::{healing, ledger};
+use livetranslate::store::budgets::{self, Reset};
 use livetranslate::store::connection::{Location, Store};
 use livetranslate::store::instances;
 use proptest::prelude::*;
@@ -42,6 +44,10 @@ enum Act {
     Move(usize, usize),
     /// An instance dies, another one heals what it has left behind, and it starts again.
     Crash(usize),
+    /// The operator has the license, and its key, counted anew.
+    Reset,
+    /// The clock goes on by so many minutes, or is set back.
+    Clock(i64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +71,8 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0_usize..2).prop_map(Act::Tick),
         3 => (0_usize..8, 0_usize..2).prop_map(|(who, side)| Act::Move(who, side)),
         1 => (0_usize..2).prop_map(Act::Crash),
+        1 => Just(Act::Reset),
+        1 => (-60_i64..900).prop_map(Act::Clock),
     ]
 }
 
@@ -104,6 +112,11 @@ struct World {
     refused: bool,
     /// What clients that said goodbye had forwarded.
     finished: u64,
+    wall: Timestamp,
+    /// What was booked when the operator had all counted anew: in all, and with the key.
+    forgotten: (i64, i64),
+    /// How often budgets may have been used up since the beginning: the license's, and the key's.
+    allowed: (u64, u64),
 }
 
 impl World {
@@ -114,7 +127,19 @@ impl World {
             store.run_blocking(|connection| instances::see(connection, &side.name, 1)).unwrap();
         }
         let (clients, opening) = (Vec::new(), HashMap::new());
-        Self { store, sides, now: Instant::now(), clients, opening, names: 0, refused: false, finished: 0 }
+        Self {
+            store,
+            sides,
+            now: Instant::now(),
+            clients,
+            opening,
+            names: 0,
+            refused: false,
+            finished: 0,
+            wall: clock::now(),
+            forgotten: (0, 0),
+            allowed: (1, 1),
+        }
     }
 
     fn name(&mut self) -> String {
@@ -194,7 +219,7 @@ impl World {
         }
         let heal = |connection: &mut _| {
             instances::see(connection, &name, 1)?;
-            healing::heal(connection, &[(dead.name, 1)], &instance("healer"), clock::now())
+            healing::heal(connection, &[(dead.name, 1)], &instance("healer"), self.wall)
         };
         self.store.run_blocking(heal).unwrap();
     }
@@ -208,7 +233,7 @@ impl World {
         };
         if flight.answer.is_none() {
             let write = |batch: &Batch| {
-                let write = |connection: &mut _| ledger::write(connection, batch, &instance(&place.name), clock::now());
+                let write = |connection: &mut _| ledger::write(connection, batch, &instance(&place.name), self.wall);
                 self.store.run_blocking(write).unwrap()
             };
             let failure = Error::storage("made up");
@@ -265,6 +290,40 @@ impl World {
         answers
     }
 
+    /// Samples booked in all, and with the key.
+    fn booked(&self) -> (i64, i64) {
+        let stored = sessions_stored(&self.store);
+        let keyed = stored.iter().filter(|(id, ..)| with_key(id)).map(|(_, _, booked, _)| *booked).sum();
+        (stored.iter().map(|(_, _, booked, _)| *booked).sum(), keyed)
+    }
+
+    fn reset(&mut self) {
+        let (whose, now_us) = (Reset::License("lic".into()), self.wall.as_microsecond());
+        self.store.run_blocking(|connection| budgets::reset(connection, &whose, now_us)).unwrap();
+        self.forgotten = self.booked();
+        self.allowed = (self.allowed.0 + 1, self.allowed.1 + 1);
+    }
+
+    fn turn_clock(&mut self, minutes: i64) {
+        self.wall += jiff::SignedDuration::from_mins(minutes);
+        self.allowed.1 += 1;
+    }
+
+    /// No budget is below nothing, or passed by more than a frame, whatever was granted meanwhile.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let ((used, reserved), (used_of_key, held_of_key, slices)) =
+            (used_and_reserved(&self.store), used_of_the_key(&self.store));
+        prop_assert!(used >= 0 && reserved >= 0 && used_of_key >= 0 && held_of_key >= 0);
+        prop_assert!(used + reserved < LIMIT + FRAME as i64, "{used} used, {reserved} reserved");
+        prop_assert!(used_of_key + held_of_key < LIMIT_OF_THE_KEY + FRAME as i64, "{used_of_key}, {held_of_key}");
+        prop_assert_eq!(used_of_key, slices);
+        let most = LIMIT as u64 * self.allowed.0 + FRAME * self.allowed.0;
+        prop_assert!(self.forwarded() < most, "the budget was passed by more than a frame");
+        let most = (LIMIT_OF_THE_KEY as u64 + FRAME) * self.allowed.1;
+        prop_assert!(self.forwarded_with_key() < most, "the key's budget was passed by more than a frame");
+        Ok(())
+    }
+
     /// A whole transaction.
     fn write(&mut self, side: usize, luck: Luck) {
         if self.sides[side].flight.is_none() {
@@ -310,12 +369,16 @@ impl World {
             assert_eq!(booked, Some(forwarded as i64), "{session_id} is booked as it was forwarded");
         }
         assert!(stored.iter().all(|(_, status, booked, acked)| status != "live" && acked <= booked), "{stored:?}");
-        let booked: i64 = stored.iter().map(|(_, _, booked, _)| booked).sum();
-        assert!(booked < LIMIT + FRAME as i64, "the budget was passed by more than a frame");
-        assert_eq!(used_and_reserved(&self.store), (booked, 0), "the budget has what the sessions have");
-        let keyed: i64 = stored.iter().filter(|(id, ..)| with_key(id)).map(|(_, _, booked, _)| *booked).sum();
-        assert_eq!(used_of_the_key(&self.store), (keyed, 0, keyed), "so has the key's");
-        assert!(keyed < LIMIT_OF_THE_KEY + FRAME as i64, "the key's budget was passed by more than a frame");
+        let (booked, keyed) = self.booked();
+        let counted = booked - self.forgotten.0;
+        assert!(counted < LIMIT + FRAME as i64, "the budget was passed by more than a frame");
+        assert_eq!(used_and_reserved(&self.store), (counted, 0), "the budget has what the sessions have");
+        let (used, reserved, slices) = used_of_the_key(&self.store);
+        assert_eq!((used, reserved), (slices, 0), "so has the key's");
+        assert!(used < LIMIT_OF_THE_KEY + FRAME as i64, "the key's budget was passed by more than a frame");
+        if self.allowed.0 == self.allowed.1 {
+            assert_eq!(used, keyed - self.forgotten.1, "nothing has left its window");
+        }
         assert_eq!(recorded(&self.store), booked, "each sample is recorded once");
     }
 }
@@ -352,10 +415,10 @@ fn live(store: Store, acts: Vec<Act>) -> Result<(), TestCaseError> {
             }
             Act::Move(who, side) => world.r#move(who, side),
             Act::Crash(side) => world.crash(side),
+            Act::Reset => world.reset(),
+            Act::Clock(minutes) => world.turn_clock(minutes),
         }
-        prop_assert!(world.forwarded() < LIMIT as u64 + FRAME, "the budget was passed by more than a frame");
-        let keyed = world.forwarded_with_key();
-        prop_assert!(keyed < LIMIT_OF_THE_KEY as u64 + FRAME, "the key's budget was passed by more than a frame");
+        world.check()?;
     }
     world.settle();
     Ok(())
