@@ -49,7 +49,7 @@ impl Book {
                 continue;
             }
             if pool.tokens <= 0 {
-                account.tally.use_up();
+                account.tally.use_up(None);
             }
             if let Some(answer) = go_on(account, pool) {
                 account.demand = None;

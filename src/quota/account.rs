@@ -178,8 +178,8 @@ impl Account {
         // What was granted meanwhile, while the store didn't answer, stays.
         let granted = self.tally.granted();
         self.tally.grant(if granted == line.granted { self.leased } else { self.leased.max(granted) });
-        if line.need == 0 && matches!(verdict, Verdict::UsedUp(_)) {
-            self.tally.use_up();
+        if let (0, Verdict::UsedUp(resets_at)) = (line.need, verdict) {
+            self.tally.use_up(resets_at);
         }
         if line.record_from.is_some() {
             self.recorded = line.to;
@@ -200,9 +200,8 @@ impl Account {
             Verdict::Granted(_) => Some(Ok(())),
             // The lease is taken back; that a token budget ended meanwhile is told by the tally.
             Verdict::UsedUp(_) if line.need == 0 => Some(Ok(())),
-            Verdict::Wait if now.duration_since(demand.since) < PATIENCE => None,
-            Verdict::Wait => Some(Err(Error::InsufficientQuota { resets_at: None })),
-            Verdict::UsedUp(resets_at) => Some(Err(Error::InsufficientQuota { resets_at })),
+            Verdict::Wait(_) if now.duration_since(demand.since) < PATIENCE => None,
+            Verdict::Wait(resets_at) | Verdict::UsedUp(resets_at) => Some(Err(Error::InsufficientQuota { resets_at })),
             Verdict::Lost => Some(Err(Error::SessionGone)),
         }
     }

@@ -140,8 +140,8 @@ impl Batch {
 pub enum Verdict {
     /// Booked; so many samples more.
     Granted(u64),
-    /// Booked; nothing more yet.
-    Wait,
+    /// Booked; nothing more yet: others hold the rest, and if they keep it there is something again then.
+    Wait(Option<Timestamp>),
     /// Booked; nothing more until then. Where nothing was asked for: a token budget was used up by this line.
     UsedUp(Option<Timestamp>),
     /// Not booked: another instance has the session now, or it was ended there.

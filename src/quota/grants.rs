@@ -126,7 +126,7 @@ impl<'a> Grants<'a> {
             self.balances.hold(payer, AUDIO, take);
         } else if take > 0 {
             // The budget changed under us: everyone asks again.
-            let again = |line: &&Line| if line.need > 0 { Verdict::Wait } else { Verdict::Granted(0) };
+            let again = |line: &&Line| if line.need > 0 { Verdict::Wait(None) } else { Verdict::Granted(0) };
             verdicts = lines.iter().map(again).collect();
             keep = keep.min(kept);
         }
@@ -153,7 +153,7 @@ impl<'a> Grants<'a> {
             .zip(&asks)
             .map(|(share, ask)| match share {
                 Share::Granted(amount) => Verdict::Granted(amount.unsigned_abs()),
-                Share::Wait => Verdict::Wait,
+                Share::Wait => Verdict::Wait(self.balances.comes_back(payer, AUDIO, ask.need)),
                 Share::UsedUp => Verdict::UsedUp(self.balances.comes_back(payer, AUDIO, ask.need)),
             })
             .collect()
@@ -167,6 +167,6 @@ impl<'a> Grants<'a> {
 fn granted(verdict: &Verdict) -> i64 {
     match verdict {
         Verdict::Granted(samples) => signed(*samples),
-        Verdict::Wait | Verdict::UsedUp(_) | Verdict::Lost => 0,
+        Verdict::Wait(_) | Verdict::UsedUp(_) | Verdict::Lost => 0,
     }
 }

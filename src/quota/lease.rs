@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::Recipient;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::ask::Ask;
@@ -45,9 +46,9 @@ impl Lease {
         self.tally.forwarded()
     }
 
-    /// Whether a token budget of the license is used up.
+    /// Whether a token budget of the license is used up, and until when.
     #[must_use]
-    pub fn used_up(&self) -> bool {
+    pub fn used_up(&self) -> Option<Option<Timestamp>> {
         self.tally.used_up()
     }
 

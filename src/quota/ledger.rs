@@ -98,7 +98,7 @@ impl Writing<'_> {
         let openings = admission::open(connection, &batch.openings, &mut balances, self.instance, now)?;
         let resumptions = takeover::take_over(connection, &batch.resumptions, self.instance, now)?;
         let mut verdicts = verdicts.into_iter();
-        let verdict = |line| if ours(&line) { verdicts.next().unwrap_or(Verdict::Wait) } else { Verdict::Lost };
+        let verdict = |line| if ours(&line) { verdicts.next().unwrap_or(Verdict::Wait(None)) } else { Verdict::Lost };
         let lines = batch.lines.iter().map(verdict).collect();
         if batch.void.load(Ordering::Acquire) {
             return Err(Error::storage("nobody waits for this transaction any more"));

@@ -1,9 +1,12 @@
 //! A session's counters, shared by its link and the keeper without a message.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
 use super::standing::Remaining;
+use crate::clock;
 
 /// A point of a resumable session up to which everything is done: heard, booked, its captions delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,10 +37,14 @@ pub struct Tally {
     granted: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
-    used_up: AtomicBool,
+    /// 0: no; [`NO_RESET`]; else when the budget has something again, microseconds since 1970.
+    used_up: AtomicI64,
     lost: AtomicBool,
     progress: Mutex<Progress>,
 }
+
+/// A budget is used up, and it isn't known when it has something again.
+const NO_RESET: i64 = -1;
 
 /// What changes once a second at most.
 #[derive(Debug, Default)]
@@ -96,15 +103,19 @@ impl Tally {
         self.output_tokens.fetch_max(output, Ordering::AcqRel);
     }
 
-    /// Whether a token budget is used up: the session ends, though it asks for no audio.
+    /// Whether a token budget is used up, and until when: the session ends, though it asks for no audio.
     #[must_use]
-    pub fn used_up(&self) -> bool {
-        self.used_up.load(Ordering::Acquire)
+    pub fn used_up(&self) -> Option<Option<Timestamp>> {
+        match self.used_up.load(Ordering::Acquire) {
+            0 => None,
+            NO_RESET => Some(None),
+            resets_at_us => Some(Some(clock::at(resets_at_us))),
+        }
     }
 
     /// A token budget is used up.
-    pub fn use_up(&self) {
-        self.used_up.store(true, Ordering::Release);
+    pub fn use_up(&self, resets_at: Option<Timestamp>) {
+        self.used_up.store(resets_at.map_or(NO_RESET, Timestamp::as_microsecond), Ordering::Release);
     }
 
     /// Sets how far the session may go.

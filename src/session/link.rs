@@ -82,7 +82,7 @@ impl UpstreamLink {
         let view = LeaseView {
             room: lease.map_or(0, Lease::room),
             forwarded: lease.map_or(0, Lease::forwarded),
-            used_up: lease.is_some_and(Lease::used_up),
+            used_up: lease.and_then(Lease::used_up),
             acknowledged: lease.map_or(0, |lease| lease.acknowledged().samples),
             client_takes: self.client.downlink().is_open(),
         };

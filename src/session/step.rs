@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::frames::Frame;
 use super::sides::{Pressure, Side};
 use crate::error::Error;
@@ -99,8 +101,8 @@ pub struct LeaseView {
     pub room: u64,
     /// Samples forwarded since the session began.
     pub forwarded: u64,
-    /// A token budget is used up.
-    pub used_up: bool,
+    /// A token budget is used up, until then where that is known.
+    pub used_up: Option<Option<Timestamp>>,
     /// The client may forget its audio before this sample.
     pub acknowledged: u64,
     /// The client's socket takes data.

@@ -72,8 +72,8 @@ impl Relay {
             self.end_now(&Error::LicenseExpired, step);
         } else if self.drain_by.is_some_and(|deadline| step.now + DRAIN_MARGIN >= deadline) {
             self.drain_out(step);
-        } else if step.lease.used_up {
-            self.let_out(Error::InsufficientQuota { resets_at: None }, step);
+        } else if let Some(resets_at) = step.lease.used_up {
+            self.let_out(Error::InsufficientQuota { resets_at }, step);
         } else if self.watch.capped(step.now) {
             self.let_out(Error::SessionExpired, step);
         } else if self.customer.as_ref().is_some_and(|customer| customer.lost(step.now)) {

@@ -142,7 +142,7 @@ impl World {
         let lease = LeaseView {
             room: u64::MAX / 4,
             forwarded: self.booked,
-            used_up: false,
+            used_up: None,
             acknowledged: self.done.samples,
             client_takes: true,
         };

@@ -60,7 +60,7 @@ impl Stage {
         let lease = LeaseView {
             room: self.room,
             forwarded: self.forwarded,
-            used_up: false,
+            used_up: None,
             acknowledged: 0,
             client_takes: true,
         };

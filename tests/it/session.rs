@@ -48,7 +48,7 @@ impl Stage {
     fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         let lease =
-            LeaseView { room: u64::MAX / 2, forwarded: 16_000, used_up: false, acknowledged: 0, client_takes: true };
+            LeaseView { room: u64::MAX / 2, forwarded: 16_000, used_up: None, acknowledged: 0, client_takes: true };
         self.relay.on(event, lease, self.now, &mut actions);
         actions
     }
