@@ -27,7 +27,7 @@ pub fn open(
     instance: &Instance,
     now: Timestamp,
 ) -> Result<Vec<Result<(), Error>>, Error> {
-    let mut answers = Vec::with_capacity(openings.len());
+    let (mut answers, mut begun) = (Vec::with_capacity(openings.len()), Vec::new());
     let mut requests = Sums::default();
     let ids = openings.iter().flat_map(|opening| std::iter::once(&opening.license_id).chain(&opening.key_id));
     let refusals = Refusals::load(connection, &ids.cloned().collect::<Vec<_>>(), now)?;
@@ -52,11 +52,12 @@ pub fn open(
             answers.push(Err(refusal));
             continue;
         }
-        accounting::open_session(connection, &new_session(opening, instance))?;
+        begun.push(new_session(opening, instance));
         requests.add(&opening.license_id, opening.key_id.as_deref(), (1, 0));
         balances.count_request(&opening.payer());
         answers.push(Ok(()));
     }
+    accounting::open_sessions(connection, &begun)?;
     requests.book(connection, REQUESTS, now)?;
     Ok(answers)
 }
@@ -72,8 +73,9 @@ pub fn enter(
     now: Timestamp,
 ) -> Result<(), Error> {
     let mut requests = Sums::default();
+    let begun: Vec<NewSession> = entries.iter().map(|opening| new_session(opening, instance)).collect();
+    accounting::open_sessions(connection, &begun)?;
     for opening in entries {
-        accounting::open_session(connection, &new_session(opening, instance))?;
         requests.add(&opening.license_id, opening.key_id.as_deref(), (1, 0));
     }
     requests.book(connection, REQUESTS, now)

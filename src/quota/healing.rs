@@ -10,9 +10,10 @@ use super::balances::{AUDIO, Sums};
 use super::call_ledger;
 use super::instance::Instance;
 use crate::error::Error;
-use crate::store::accounting::{self, Advance, UsageEvent};
+use crate::store::accounting::{self, Advance};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
+use crate::store::usage::{self, UsageEvent};
 use crate::store::{announcements, call_holds, cushions, instances};
 
 /// How often an instance says that it is there, and looks after the others.
@@ -130,9 +131,8 @@ pub fn settle(connection: &mut AnyConnection, rows: &[SessionRow], fate: &Fate, 
     if moved != ends.len() {
         return Err(Error::storage(format!("{moved} of {} sessions were as expected", ends.len())));
     }
-    for row in live.iter().filter(|row| unrecorded(row)) {
-        accounting::append(connection, &event(row, now))?;
-    }
+    let events: Vec<UsageEvent> = live.iter().filter(|row| unrecorded(row)).map(|row| event(row, now)).collect();
+    usage::append(connection, &events)?;
     if let Fate::Ends(reason) = fate {
         let ids: Vec<String> = parked.iter().map(|row| row.id.clone()).collect();
         continuity::end_parked(connection, &ids, reason)?;

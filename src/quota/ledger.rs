@@ -15,10 +15,11 @@ use super::takeover;
 use super::tally::Presence;
 use crate::error::Error;
 use crate::payer;
-use crate::store::accounting::{self, Advance, UsageEvent};
+use crate::store::accounting::{self, Advance};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
 use crate::store::cushions;
+use crate::store::usage::{self, UsageEvent};
 
 /// Writes a batch in one transaction. Blocks.
 ///
@@ -192,20 +193,18 @@ fn charge(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Re
 }
 
 fn record(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {
-    for (line, from) in lines.iter().filter_map(|line| line.record_from.map(|from| (line, from))) {
-        let event = UsageEvent {
-            session_id: line.opening.session_id.clone(),
-            mark_samples: signed(line.to.samples),
-            mark_tokens: signed(token_sum(line.to)),
-            license_id: line.opening.license_id.clone(),
-            key_id: line.opening.key_id.clone(),
-            model: line.opening.model.clone(),
-            samples: signed(line.to.samples) - signed(from.samples),
-            input_tokens: signed(line.to.input_tokens) - signed(from.input_tokens),
-            output_tokens: signed(line.to.output_tokens) - signed(from.output_tokens),
-            occurred_at_us: now.as_microsecond(),
-        };
-        accounting::append(connection, &event)?;
-    }
-    Ok(())
+    let recorded = lines.iter().filter_map(|line| line.record_from.map(|from| (line, from)));
+    let events = recorded.map(|(line, from)| UsageEvent {
+        session_id: line.opening.session_id.clone(),
+        mark_samples: signed(line.to.samples),
+        mark_tokens: signed(token_sum(line.to)),
+        license_id: line.opening.license_id.clone(),
+        key_id: line.opening.key_id.clone(),
+        model: line.opening.model.clone(),
+        samples: signed(line.to.samples) - signed(from.samples),
+        input_tokens: signed(line.to.input_tokens) - signed(from.input_tokens),
+        output_tokens: signed(line.to.output_tokens) - signed(from.output_tokens),
+        occurred_at_us: now.as_microsecond(),
+    });
+    usage::append(connection, &events.collect::<Vec<_>>())
 }

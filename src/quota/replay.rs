@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use super::balances::{AUDIO, REQUESTS, Sums, TOKENS};
 use crate::error::Error;
-use crate::store::accounting::{self, NewSession, UsageEvent};
+use crate::store::accounting::{self, NewSession};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
 use crate::store::spool::Entry;
+use crate::store::usage::{self, UsageEvent};
 
 /// Sessions entered in one transaction.
 const AT_ONCE: usize = 500;
@@ -36,8 +37,9 @@ fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> R
     let known: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let missing: Vec<&Entry> = entries.iter().filter(|entry| !known.contains_key(entry.session_id.as_str())).collect();
     let mut requests = Sums::default();
+    let begun: Vec<NewSession> = missing.iter().map(|entry| new_session(entry)).collect();
+    accounting::open_sessions(connection, &begun)?;
     for entry in &missing {
-        accounting::open_session(connection, &new_session(entry))?;
         requests.add(&entry.license_id, entry.key_id.as_deref(), (1, 0));
     }
     requests.book(connection, REQUESTS, now)?;
@@ -57,10 +59,9 @@ fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> R
     tokens.book(connection, TOKENS, now)?;
     for step in &steps {
         continuity::raise(connection, &step.raised(now))?;
-        if step.unrecorded() {
-            accounting::append(connection, &step.event())?;
-        }
     }
+    let events: Vec<UsageEvent> = steps.iter().filter(|step| step.unrecorded()).map(Step::event).collect();
+    usage::append(connection, &events)?;
     Ok(steps.len())
 }
 

@@ -1,4 +1,4 @@
-//! The sentences of the usage ledger: sessions' marks, append-only usage rows.
+//! The sentences of the ledger: whose turn it is, and sessions' marks.
 //!
 //! Each function is one set-based statement, or one guarded `UPDATE`; `quota::ledger` puts them
 //! together in one transaction.
@@ -8,7 +8,8 @@ use diesel::sql_types::{BigInt, Text};
 
 use super::backend::AnyConnection;
 use super::record_set::{json, record_set};
-use super::schema::{sessions, usage_events};
+use super::schema::sessions;
+use super::usage_sums::{self, Counts, Used};
 use crate::error::Error;
 
 /// Runs `work` in one transaction; an error rolls it back.
@@ -65,13 +66,27 @@ pub struct NewSession {
     pub resume_hash: Option<String>,
 }
 
-/// Adds a session.
+impl<'a> From<&'a NewSession> for Used<'a> {
+    fn from(session: &'a NewSession) -> Self {
+        Self {
+            at_us: session.started_at_us,
+            license_id: &session.license_id,
+            key_id: session.key_id.as_deref().unwrap_or_default(),
+            model: &session.model,
+            counts: Counts { sessions: 1, ..Counts::default() },
+        }
+    }
+}
+
+/// Adds sessions, and counts them in the sums.
 ///
 /// # Errors
-/// The store's; `Conflict` when the id is taken.
-pub fn open_session(connection: &mut AnyConnection, session: &NewSession) -> Result<(), Error> {
-    diesel::insert_into(sessions::table).values(session).execute(connection)?;
-    Ok(())
+/// The store's; `Conflict` when an id is taken.
+pub fn open_sessions(connection: &mut AnyConnection, sessions: &[NewSession]) -> Result<(), Error> {
+    for session in sessions {
+        diesel::insert_into(sessions::table).values(session).execute(connection)?;
+    }
+    usage_sums::add(connection, sessions.iter().map(Used::from))
 }
 
 /// A session's account from one state to the next.
@@ -162,39 +177,4 @@ pub fn advance(connection: &mut AnyConnection, advances: &[Advance], now_us: i64
     );
     let query = diesel::sql_query(statement).bind::<Text, _>(json(advances)?).bind::<BigInt, _>(now_us);
     Ok(query.execute(connection)?)
-}
-
-/// A row of the usage ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Insertable)]
-#[diesel(table_name = usage_events)]
-pub struct UsageEvent {
-    /// The session.
-    pub session_id: String,
-    /// Its mark after this row, samples.
-    pub mark_samples: i64,
-    /// Likewise, tokens in and out.
-    pub mark_tokens: i64,
-    /// Who pays.
-    pub license_id: String,
-    /// The API key.
-    pub key_id: Option<String>,
-    /// Model.
-    pub model: String,
-    /// Samples since the row before.
-    pub samples: i64,
-    /// Input tokens since the row before.
-    pub input_tokens: i64,
-    /// Output tokens since the row before.
-    pub output_tokens: i64,
-    /// When it was written.
-    pub occurred_at_us: i64,
-}
-
-/// Appends a usage row; the primary key keeps the same usage from being recorded twice.
-///
-/// # Errors
-/// The store's; `Conflict` when this mark is recorded already.
-pub fn append(connection: &mut AnyConnection, event: &UsageEvent) -> Result<(), Error> {
-    diesel::insert_into(usage_events::table).values(event).execute(connection)?;
-    Ok(())
 }

@@ -6,6 +6,7 @@ use diesel::sql_types::Text;
 use super::backend::AnyConnection;
 use super::record_set::{json, record_set};
 use super::schema::usage_events;
+use super::usage_sums::{self, Counts, Used};
 use crate::error::Error;
 
 /// One call that was answered.
@@ -37,7 +38,26 @@ pub struct CallRow {
     pub occurred_at_us: i64,
 }
 
-/// Appends rows; the primary key keeps a call from being recorded twice.
+impl<'a> From<&'a CallRow> for Used<'a> {
+    fn from(call: &'a CallRow) -> Self {
+        Self {
+            at_us: call.occurred_at_us,
+            license_id: &call.license_id,
+            key_id: call.key_id.as_deref().unwrap_or_default(),
+            model: &call.model,
+            counts: Counts {
+                input_tokens: call.input_tokens,
+                output_tokens: call.output_tokens,
+                cached_tokens: call.cached_tokens,
+                reasoning_tokens: call.reasoning_tokens,
+                requests: 1,
+                ..Counts::default()
+            },
+        }
+    }
+}
+
+/// Appends rows, and adds them to the sums; the primary key keeps a call from being recorded twice.
 ///
 /// # Errors
 /// The store's; `Conflict` when one is recorded already.
@@ -69,7 +89,7 @@ pub fn append(connection: &mut AnyConnection, rows: &[CallRow]) -> Result<(), Er
          output_tokens, occurred_at_us, 1, cached_tokens, reasoning_tokens, usage_source, route, account FROM v"
     );
     diesel::sql_query(statement).bind::<Text, _>(json(rows)?).execute(connection)?;
-    Ok(())
+    usage_sums::add(connection, rows.iter().map(Used::from))
 }
 
 /// Which of these calls are recorded.

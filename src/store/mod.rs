@@ -26,4 +26,6 @@ pub mod schema;
 pub mod spool;
 pub mod tickets;
 pub mod upstream_tasks;
+pub mod usage;
 pub mod usage_report;
+pub mod usage_sums;

@@ -211,6 +211,30 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    usage_sums (grain, start_us, license_id, key_id, model) {
+        grain -> Text,
+        start_us -> BigInt,
+        license_id -> Text,
+        key_id -> Text,
+        model -> Text,
+        samples -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        cached_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
+        requests -> BigInt,
+        sessions -> BigInt,
+    }
+}
+
+diesel::table! {
+    retention_marks (id) {
+        id -> Text,
+        kept_from_us -> BigInt,
+    }
+}
+
 diesel::joinable!(api_keys -> licenses (license_id));
 diesel::allow_tables_to_appear_in_same_query!(
     licenses,

@@ -1,0 +1,4 @@
+DROP TABLE retention_marks;
+DROP INDEX sessions_by_start;
+DROP INDEX usage_events_by_model;
+DROP TABLE usage_sums;
