@@ -38,6 +38,7 @@ use crate::quota::keeper::Quota;
 use crate::quota::rate::Rates;
 use crate::quota::replay;
 use crate::quota::shelter::Shelter;
+use crate::retention;
 use crate::session::roster::Roster;
 use crate::session::rounds::Rounds;
 use crate::session::socket::ClientSocket;
@@ -92,6 +93,7 @@ impl Presence {
             actix_web::rt::spawn(rounds.make(announced)),
             actix_web::rt::spawn(heartbeat::keep(ledger.clone(), instance.clone())),
             actix_web::rt::spawn(gateway.accounts.clone().keep_up()),
+            actix_web::rt::spawn(retention::keep(gateway.store.clone(), gateway.config.clone())),
         ];
         Ok(Self { tasks, store: ledger, instance, _residence: residence, _listener: listener })
     }

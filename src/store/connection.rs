@@ -196,9 +196,10 @@ impl r2d2::ManageConnection for Dialer {
             Location::Postgres(url) => {
                 let mut connection = PgConnection::establish(&impatient(url))?;
                 // An instance that stands still in a transaction must not hold the ledger's lock for long.
+                // Reports are over before compiled statements would pay.
                 connection.batch_execute(
                     "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; \
-                     SET client_min_messages = 'warning'",
+                     SET client_min_messages = 'warning'; SET jit = off",
                 )?;
                 AnyConnection::Postgres(connection)
             }

@@ -246,6 +246,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     cushions,
     announcements,
     usage_events,
+    usage_sums,
     tickets,
     audit_log,
     idempotency_keys,

@@ -1,15 +1,14 @@
-//! The sentences that sum the usage ledger up. Live sessions' usage that has no row there yet is added.
+//! The sentences that sum up what was used. Live sessions' usage that has no row in the ledger yet is added.
 
 use diesel::prelude::*;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{BigInt, Text};
 
-use super::backend::AnyConnection;
-use super::page::Page;
-use super::schema::usage_events;
+use super::backend::{AnyConnection, MultiBackend};
+use super::retention;
+use super::usage_span::{self, Detail, Piece, Source};
+use super::usage_sums::{DAY_US, QUARTER_US};
 use crate::error::Error;
-
-/// Sums are cut at quarters of an hour, at which the days of every time zone begin.
-pub const SLICE_US: i64 = 15 * 60 * 1_000_000;
 
 /// What is summed, and how.
 #[derive(Debug, Clone, Default)]
@@ -18,22 +17,67 @@ pub struct Question {
     pub start_us: i64,
     /// Before then.
     pub end_us: i64,
-    /// By slices of [`SLICE_US`].
-    pub by_time: bool,
+    /// By days of local time: since when it has which offset, microseconds ahead of UTC, the first from the beginning
+    /// on. Empty where days are not told apart.
+    pub offsets: Vec<(i64, i64)>,
     /// By model.
     pub by_model: bool,
     /// By license.
     pub by_license: bool,
     /// By API key.
     pub by_key: bool,
+    /// Whose usage alone.
+    pub only: Only,
+}
+
+/// What usage is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct Only {
+    /// One license's.
+    pub license_id: Option<String>,
+    /// One key's; empty: without a key.
+    pub key_id: Option<String>,
+    /// One model's.
+    pub model: Option<String>,
+}
+
+impl Only {
+    /// Conditions on a table with such columns, each with its parameter's number in the order of [`Only::values`].
+    fn conditions(&self, key_id: &str) -> String {
+        let mut conditions = String::new();
+        let mut number = 0;
+        let mut add = |condition: &str| {
+            number += 1;
+            conditions.push_str(&condition.replace('?', &format!("${number}")));
+        };
+        if self.license_id.is_some() {
+            add(" AND license_id = ?");
+        }
+        match self.key_id.as_deref() {
+            None => {}
+            Some("") => add(&format!(" AND {key_id} = ?")),
+            // The license leads to it.
+            Some(_) => {
+                add(&format!(" AND {key_id} = ? AND license_id = (SELECT license_id FROM api_keys WHERE id = ?)"));
+            }
+        }
+        if self.model.is_some() {
+            add(" AND model = ?");
+        }
+        conditions
+    }
+
+    fn values(&self) -> impl Iterator<Item = &String> {
+        [&self.license_id, &self.key_id, &self.model].into_iter().flatten()
+    }
 }
 
 /// One sum; what was not asked for is 0 or empty, and so is the key of usage without one.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct Sum {
-    /// The slice's number since 1970.
+    /// The day's number since 1970, in local time.
     #[diesel(sql_type = BigInt)]
-    pub slice: i64,
+    pub day: i64,
     /// Model.
     #[diesel(sql_type = Text)]
     pub model: String,
@@ -52,9 +96,6 @@ pub struct Sum {
     /// Output tokens.
     #[diesel(sql_type = BigInt)]
     pub output_tokens: i64,
-    /// Sessions that began.
-    #[diesel(sql_type = BigInt)]
-    pub sessions: i64,
     /// Of the input tokens, cached.
     #[diesel(sql_type = BigInt)]
     pub cached_tokens: i64,
@@ -64,139 +105,114 @@ pub struct Sum {
     /// HTTP calls.
     #[diesel(sql_type = BigInt)]
     pub requests: i64,
+    /// Sessions that began.
+    #[diesel(sql_type = BigInt)]
+    pub sessions: i64,
 }
 
 /// The sums of recorded usage, of live usage that is not recorded yet (as of `now_us`), and of sessions begun.
-/// Several rows may speak of the same group.
+/// Several rows may speak of the same group. Where rows are gone, a span that begins or ends within a quarter of an
+/// hour has the whole of it: `question` says then what was summed.
 ///
 /// # Errors
 /// The store's.
-pub fn sums(connection: &mut AnyConnection, question: &Question, now_us: i64) -> Result<Vec<Sum>, Error> {
-    let mut rows = recorded(connection, question)?;
-    if (question.start_us..question.end_us).contains(&now_us) {
-        rows.extend(unrecorded(connection, question, now_us)?);
+pub fn sums(connection: &mut AnyConnection, question: &mut Question, now_us: i64) -> Result<Vec<Sum>, Error> {
+    let kept_from_us = retention::kept_from(connection)?;
+    if question.start_us < kept_from_us {
+        question.start_us = usage_span::down(question.start_us, QUARTER_US);
     }
-    rows.extend(begun(connection, question)?);
-    Ok(rows)
+    if question.end_us < kept_from_us {
+        question.end_us = usage_span::up(question.end_us, QUARTER_US);
+    }
+    let goes_on = (question.start_us..question.end_us).contains(&now_us);
+    // Nothing is later than now: the whole of the last day is asked for.
+    let end_us = if goes_on { usage_span::up(question.end_us, DAY_US) } else { question.end_us };
+    let only = &question.only;
+    let detail = Detail {
+        models: question.by_model || only.model.is_some(),
+        licenses: question.by_license || only.license_id.is_some(),
+        keys: question.by_key || only.key_id.is_some(),
+    };
+    let pieces = usage_span::pieces(question.start_us, end_us, &question.offsets, detail);
+    let mut parts: Vec<String> = pieces.iter().flat_map(|piece| read(question, piece)).collect();
+    if goes_on {
+        parts.push(unrecorded(question, now_us));
+    }
+    let statement = diesel::sql_query(parts.join(" UNION ALL ")).into_boxed();
+    let bind = |statement: BoxedSqlQuery<'static, MultiBackend, SqlQuery>, value: &String| {
+        statement.bind::<Text, _>(value.clone())
+    };
+    Ok(only.values().fold(statement, bind).load(connection)?)
 }
 
-fn recorded(connection: &mut AnyConnection, question: &Question) -> Result<Vec<Sum>, Error> {
-    const COUNTS: &str = "CAST(SUM(samples) AS BIGINT) AS samples, CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, \
-         CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(0 AS BIGINT) AS sessions, \
-         CAST(SUM(cached_tokens) AS BIGINT) AS cached_tokens, \
-         CAST(SUM(reasoning_tokens) AS BIGINT) AS reasoning_tokens, CAST(SUM(requests) AS BIGINT) AS requests";
-    let statement = format!(
-        "SELECT {}, {COUNTS} FROM usage_events WHERE occurred_at_us >= $1 AND occurred_at_us < $2 GROUP BY 1, 2, 3, 4",
-        groups(question, &format!("occurred_at_us / {SLICE_US}"))
-    );
-    Ok(between(&statement, question).load(connection)?)
+/// The statements that sum up a piece.
+fn read(question: &Question, piece: &Piece) -> Vec<String> {
+    const USED: [&str; 6] =
+        ["samples", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "requests"];
+    let (from, to) = (piece.from_us, piece.to_us);
+    match piece.source {
+        Source::Sums(grain) => {
+            let span = format!("grain = '{}' AND start_us >= {from} AND start_us < {to}", grain.word());
+            let only = question.only.conditions("key_id");
+            let counts = counts(|name| Some(name.to_owned()));
+            let groups = groups(question, &day("start_us", piece), "key_id");
+            vec![format!("SELECT {groups}, {counts} FROM usage_sums WHERE {span}{only} GROUP BY 1, 2, 3, 4")]
+        }
+        Source::Rows => {
+            let key_id = "COALESCE(key_id, '')";
+            let only = question.only.conditions(key_id);
+            let rows = |table: &str, time: &str, counts: &str| {
+                let groups = groups(question, &day(time, piece), key_id);
+                let span = format!("{time} >= {from} AND {time} < {to}");
+                format!("SELECT {groups}, {counts} FROM {table} WHERE {span}{only} GROUP BY 1, 2, 3, 4")
+            };
+            let used = counts(|name| USED.contains(&name).then(|| name.to_owned()));
+            let begun = counts(|name| (name == "sessions").then(|| "1".to_owned()));
+            vec![rows("usage_events", "occurred_at_us", &used), rows("sessions", "started_at_us", &begun)]
+        }
+    }
 }
 
-fn unrecorded(connection: &mut AnyConnection, question: &Question, now_us: i64) -> Result<Vec<Sum>, Error> {
-    const COUNTS: &str = "CAST(SUM(booked_samples - recorded_samples) AS BIGINT) AS samples, \
-         CAST(SUM(booked_input_tokens - recorded_input_tokens) AS BIGINT) AS input_tokens, \
-         CAST(SUM(booked_output_tokens - recorded_output_tokens) AS BIGINT) AS output_tokens, \
-         CAST(0 AS BIGINT) AS sessions, CAST(0 AS BIGINT) AS cached_tokens, \
-         CAST(0 AS BIGINT) AS reasoning_tokens, CAST(0 AS BIGINT) AS requests";
-    let slice = now_us.div_euclid(SLICE_US).to_string();
-    let statement = format!(
-        "SELECT {}, {COUNTS} FROM sessions WHERE status = 'live' GROUP BY 1, 2, 3, 4",
-        groups(question, &slice)
-    );
-    Ok(diesel::sql_query(statement).load(connection)?)
+fn unrecorded(question: &Question, now_us: i64) -> String {
+    let offset =
+        question.offsets.iter().rev().find(|(since_us, _)| *since_us <= now_us).map_or(0, |(_, offset)| *offset);
+    let day = (now_us + offset).div_euclid(DAY_US).to_string();
+    let counts = counts(|name| match name {
+        "samples" | "input_tokens" | "output_tokens" => Some(format!("booked_{name} - recorded_{name}")),
+        _ => None,
+    });
+    let key_id = "COALESCE(key_id, '')";
+    let (groups, only) = (groups(question, &day, key_id), question.only.conditions(key_id));
+    format!("SELECT {groups}, {counts} FROM sessions WHERE status = 'live'{only} GROUP BY 1, 2, 3, 4")
 }
 
-fn begun(connection: &mut AnyConnection, question: &Question) -> Result<Vec<Sum>, Error> {
-    const COUNTS: &str = "CAST(0 AS BIGINT) AS samples, CAST(0 AS BIGINT) AS input_tokens, \
-         CAST(0 AS BIGINT) AS output_tokens, COUNT(*) AS sessions, CAST(0 AS BIGINT) AS cached_tokens, \
-         CAST(0 AS BIGINT) AS reasoning_tokens, CAST(0 AS BIGINT) AS requests";
-    let statement = format!(
-        "SELECT {}, {COUNTS} FROM sessions WHERE started_at_us >= $1 AND started_at_us < $2 GROUP BY 1, 2, 3, 4",
-        groups(question, &format!("started_at_us / {SLICE_US}"))
-    );
-    Ok(between(&statement, question).load(connection)?)
+/// The sums' columns, by what each adds up; 0 where there is nothing.
+fn counts(summed: impl Fn(&str) -> Option<String>) -> String {
+    const NAMES: [&str; 7] =
+        ["samples", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "requests", "sessions"];
+    let column = |name: &str| {
+        let sum = summed(name).map_or_else(|| "0".to_owned(), |what| format!("SUM({what})"));
+        format!("CAST({sum} AS BIGINT) AS {name}")
+    };
+    NAMES.map(column).join(", ")
+}
+
+/// The number of a time's local day.
+fn day(time: &str, piece: &Piece) -> String {
+    format!("({time} + ({})) / {DAY_US}", piece.offset_us)
 }
 
 /// The four columns that tell groups apart, constant where they were not asked for.
-fn groups(question: &Question, slice: &str) -> String {
+fn groups(question: &Question, day: &str, key_id: &str) -> String {
     let column = |wanted: bool, name: &str, text: &str| {
         if wanted { format!("{text} AS {name}") } else { format!("CAST('' AS TEXT) AS {name}") }
     };
-    let slice = if question.by_time { slice } else { "0" };
+    let day = if question.offsets.is_empty() { "0" } else { day };
     [
-        format!("CAST({slice} AS BIGINT) AS slice"),
+        format!("CAST({day} AS BIGINT) AS day"),
         column(question.by_model, "model", "model"),
         column(question.by_license, "license_id", "license_id"),
-        column(question.by_key, "key_id", "COALESCE(key_id, '')"),
+        column(question.by_key, "key_id", key_id),
     ]
     .join(", ")
-}
-
-fn between(
-    statement: &str,
-    question: &Question,
-) -> diesel::query_builder::BoxedSqlQuery<'static, super::backend::MultiBackend, diesel::query_builder::SqlQuery> {
-    diesel::sql_query(statement.to_owned())
-        .into_boxed()
-        .bind::<BigInt, _>(question.start_us)
-        .bind::<BigInt, _>(question.end_us)
-}
-
-/// A row of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
-#[diesel(table_name = usage_events)]
-pub struct Event {
-    /// The session.
-    pub session_id: String,
-    /// Who pays.
-    pub license_id: String,
-    /// The API key.
-    pub key_id: Option<String>,
-    /// Model.
-    pub model: String,
-    /// Audio since the row before.
-    pub samples: i64,
-    /// Input tokens since the row before.
-    pub input_tokens: i64,
-    /// Output tokens since the row before.
-    pub output_tokens: i64,
-    /// When it was written.
-    pub occurred_at_us: i64,
-    /// HTTP calls: 1 or 0.
-    pub requests: i64,
-    /// Of the input tokens, cached.
-    pub cached_tokens: i64,
-    /// Of the output tokens, reasoning.
-    pub reasoning_tokens: i64,
-    /// `upstream`, `estimated` or `unavailable`.
-    pub usage_source: String,
-    /// `realtime`, or which kind of call.
-    pub route: String,
-    /// The upstream account of a call.
-    pub account: Option<String>,
-}
-
-/// One page of the ledger, one row more than the page holds when there are more. A session has one row at a time.
-///
-/// # Errors
-/// The store's.
-pub fn events(connection: &mut AnyConnection, license_id: Option<&str>, page: &Page) -> Result<Vec<Event>, Error> {
-    use usage_events::{occurred_at_us, session_id};
-    let mut query = usage_events::table.into_boxed();
-    if let Some(license_id) = license_id {
-        query = query.filter(usage_events::license_id.eq(license_id.to_owned()));
-    }
-    if let Some((time_us, id)) = page.after.clone() {
-        query = if page.newest_first {
-            query.filter(occurred_at_us.lt(time_us).or(occurred_at_us.eq(time_us).and(session_id.lt(id))))
-        } else {
-            query.filter(occurred_at_us.gt(time_us).or(occurred_at_us.eq(time_us).and(session_id.gt(id))))
-        };
-    }
-    query = if page.newest_first {
-        query.order((occurred_at_us.desc(), session_id.desc()))
-    } else {
-        query.order((occurred_at_us.asc(), session_id.asc()))
-    };
-    Ok(query.limit(page.limit + 1).select(Event::as_select()).load(connection)?)
 }

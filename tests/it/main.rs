@@ -41,3 +41,4 @@ mod support;
 mod takeover;
 mod transcripts;
 mod translate;
+mod usage;

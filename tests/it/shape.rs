@@ -11,7 +11,7 @@ const ROOMS: &[(&str, i8, i8)] = &[
     ("api", 6, 5),
     ("gateway", 5, 4),
     ("session", 4, 3), ("completion", 4, 3),
-    ("quota", 3, 2), ("accounts", 3, 2),
+    ("quota", 3, 2), ("accounts", 3, 2), ("retention", 3, 2),
     ("upstream", 2, 1), ("store", 2, 1), ("signer", 2, 1), ("credentials", 2, 1), ("seal", 2, 1), ("logs", 2, 1),
     ("wire", 1, 0), ("config", 1, 0), ("metrics", 1, 0),
     // What everyone calls a license: knows the leaves, and rests on their floor.

@@ -18,9 +18,12 @@ const LONGEST_TEXT: usize = 200;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListQuery {
-    limit: Option<String>,
-    cursor: Option<String>,
-    sort: Option<String>,
+    /// Rows of a page.
+    pub limit: Option<String>,
+    /// Where the page begins.
+    pub cursor: Option<String>,
+    /// The order.
+    pub sort: Option<String>,
     /// A part of the label or id.
     pub q: Option<String>,
     /// One status.

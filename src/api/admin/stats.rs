@@ -24,11 +24,16 @@ pub async fn show(_: Operator, gateway: Data<Gateway>) -> Result<HttpResponse, R
     let now = clock::now();
     let day_ago = now.saturating_sub(SignedDuration::from_hours(24)).map_err(Error::internal)?;
     let (start_us, now_us) = (day_ago.as_microsecond(), now.as_microsecond());
-    let question = Question { start_us, end_us: now_us + 1, ..Question::default() };
+    let mut question = Question { start_us, end_us: now_us + 1, ..Question::default() };
     let stored = gateway.store.run(move |connection| {
         let licenses: BTreeMap<String, i64> = licenses::count_by_status(connection)?.into_iter().collect();
         let keys: BTreeMap<String, i64> = keys::count_by_status(connection)?.into_iter().collect();
-        Ok((licenses, keys, continuity::count_live(connection)?, usage_report::sums(connection, &question, now_us)?))
+        Ok((
+            licenses,
+            keys,
+            continuity::count_live(connection)?,
+            usage_report::sums(connection, &mut question, now_us)?,
+        ))
     });
     let (licenses, keys, live, sums) = stored.await?;
     let total = |part: fn(&usage_report::Sum) -> i64| sums.iter().map(part).sum::<i64>();

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::header;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
 use super::access::Operator;
 use super::body::Body;
-use super::paging;
 use super::trail::Trail;
+use super::{csv, paging, span};
 use crate::api::refusal::Refusal;
 use crate::api::shown;
 use crate::clock;
@@ -22,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::store::accounting;
 use crate::store::budgets::{self, Reset};
 use crate::store::licenses;
-use crate::store::usage_report::{self, Question, SLICE_US, Sum};
+use crate::store::usage_report::{self, Only, Question, Sum};
 use crate::wire::admin::UsageReset;
 
 const DEFAULT_DAYS: i64 = 30;
@@ -35,12 +32,9 @@ struct UsageQuery {
     end: Option<String>,
     group_by: Option<String>,
     tz: Option<String>,
-}
-
-/// The question, and the zone whose days count.
-struct Asked {
-    question: Question,
-    zone: TimeZone,
+    license_id: Option<String>,
+    key_id: Option<String>,
+    model: Option<String>,
 }
 
 /// One group; what it is not grouped by is absent.
@@ -76,39 +70,38 @@ struct Report {
     end: Timestamp,
     data: Vec<Row>,
     totals: Counts,
+    /// The columns that tell groups apart.
+    #[serde(skip)]
+    groups: Vec<&'static str>,
 }
 
 /// `GET /admin/usage?start&end&group_by&tz`: sums by `group_by` (of `day,model,license,key`; `day` if left out) over
-/// the last 30 days if not told otherwise. Times are RFC 3339 or dates; an `end` that is a date is included.
-/// Live sessions' usage is in it up to a second ago; `sessions` counts those that began.
+/// the last 30 days if not told otherwise, of one `license_id`, `key_id` or `model` where these are given. Times are
+/// RFC 3339 or dates; an `end` that is a date is included. Live sessions' usage is in it up to a second ago;
+/// `sessions` counts those that began. Beyond USAGE_RETENTION_DAYS sums begin and end at quarters of an hour: the
+/// answer's `start` and `end` say what was summed.
 ///
 /// # Errors
 /// `InvalidRequest`, naming the parameter at fault.
 pub async fn report(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let now = clock::now();
-    let Asked { question, zone } = ask(&paging::read(request.query_string())?, now)?;
-    let asked = question.clone();
+    let mut question = ask(paging::read(request.query_string())?, now)?;
     gateway.quota.calls_booked().await;
-    let sums =
-        gateway.store.run(move |connection| usage_report::sums(connection, &question, now.as_microsecond())).await?;
-    let report = fold(&asked, &zone, &sums);
-    let accepted = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    if accepted.is_some_and(|accept| accept.contains("text/csv")) {
-        return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(csv(&asked, &report.data)));
-    }
-    Ok(HttpResponse::Ok().json(report))
+    let work = move |connection: &mut _| {
+        let sums = usage_report::sums(connection, &mut question, now.as_microsecond())?;
+        Ok(fold(&question, &sums))
+    };
+    let report = gateway.store.run(work).await?;
+    Ok(if csv::is_wanted(&request) { csv::answer().body(table(&report)) } else { HttpResponse::Ok().json(report) })
 }
 
-fn ask(query: &UsageQuery, now: Timestamp) -> Result<Asked, Error> {
-    let zone = match query.tz.as_deref() {
-        None => TimeZone::UTC,
-        Some(name) => TimeZone::get(name)
-            .map_err(|_| Error::field("tz", "tz is an IANA time zone such as `UTC` or `Asia/Tokyo`"))?,
-    };
-    let mut question = Question::default();
+fn ask(query: UsageQuery, now: Timestamp) -> Result<Question, Error> {
+    let zone = span::zone(query.tz.as_deref())?;
+    let only = Only { license_id: query.license_id, key_id: query.key_id, model: query.model };
+    let (mut question, mut by_day) = (Question { only, ..Question::default() }, false);
     for group in query.group_by.as_deref().unwrap_or("day").split(',').map(str::trim) {
         match group {
-            "day" => question.by_time = true,
+            "day" => by_day = true,
             "model" => question.by_model = true,
             "license" => question.by_license = true,
             "key" => question.by_key = true,
@@ -117,10 +110,10 @@ fn ask(query: &UsageQuery, now: Timestamp) -> Result<Asked, Error> {
     }
     let end = match query.end.as_deref() {
         None => now.saturating_add(SignedDuration::from_secs(1)).map_err(Error::internal)?,
-        Some(text) => moment("end", text, &zone, 1)?,
+        Some(text) => span::moment("end", text, &zone, 1)?,
     };
     let start = match query.start.as_deref() {
-        Some(text) => moment("start", text, &zone, 0)?,
+        Some(text) => span::moment("start", text, &zone, 0)?,
         None => {
             let local = end.to_zoned(zone.clone()).checked_sub(DEFAULT_DAYS.days()).map_err(Error::internal)?;
             local.start_of_day().map_err(Error::internal)?.timestamp()
@@ -132,33 +125,20 @@ fn ask(query: &UsageQuery, now: Timestamp) -> Result<Asked, Error> {
     if end.duration_since(start) > LONGEST {
         return Err(Error::field("start", format!("at most {} days are summed at once", LONGEST.as_hours() / 24)));
     }
+    if by_day {
+        question.offsets = span::offsets(&zone, start, end);
+    }
     question.start_us = start.as_microsecond();
     question.end_us = end.as_microsecond();
-    Ok(Asked { question, zone })
+    Ok(question)
 }
 
-/// A time, or the midnight `days_later` after a date.
-fn moment(param: &str, text: &str, zone: &TimeZone, days_later: i64) -> Result<Timestamp, Error> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let wrong = || Error::field(param, format!("{param} is a time such as 2026-11-21T12:00:00Z or a date"));
-    let date: Date = if text.len() == 10 { text.parse().map_err(|_| wrong())? } else { return Err(wrong()) };
-    let date = date.checked_add(days_later.days()).map_err(|_| wrong())?;
-    Ok(date.to_zoned(zone.clone()).map_err(|_| wrong())?.timestamp())
-}
-
-/// Brings slices to days and the rows of one group together.
-fn fold(question: &Question, zone: &TimeZone, sums: &[Sum]) -> Report {
-    let mut groups: BTreeMap<(String, &str, &str, &str), [i64; 7]> = BTreeMap::new();
+/// Brings the rows of one group together.
+fn fold(question: &Question, sums: &[Sum]) -> Report {
+    let mut groups: BTreeMap<(i64, &str, &str, &str), [i64; 7]> = BTreeMap::new();
     let mut totals = [0; 7];
     for sum in sums {
-        let day = if question.by_time {
-            clock::at(sum.slice.saturating_mul(SLICE_US)).to_zoned(zone.clone()).date().to_string()
-        } else {
-            String::new()
-        };
-        let group = groups.entry((day, &sum.model, &sum.license_id, &sum.key_id)).or_default();
+        let group = groups.entry((sum.day, &sum.model, &sum.license_id, &sum.key_id)).or_default();
         let counts = [
             sum.samples,
             sum.input_tokens,
@@ -180,7 +160,7 @@ fn fold(question: &Question, zone: &TimeZone, sums: &[Sum]) -> Report {
         end: clock::at(question.end_us),
         data: data
             .map(|((day, model, license_id, key_id), group)| Row {
-                day: given(question.by_time, &day),
+                day: (!question.offsets.is_empty()).then(|| span::date(day).to_string()),
                 model: given(question.by_model, model),
                 license_id: given(question.by_license, license_id),
                 key_id: given(question.by_key, key_id),
@@ -188,6 +168,7 @@ fn fold(question: &Question, zone: &TimeZone, sums: &[Sum]) -> Report {
             })
             .collect(),
         totals: counts(totals),
+        groups: groups_of(question),
     }
 }
 
@@ -198,34 +179,31 @@ fn counts(
     Counts { audio_seconds, input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests }
 }
 
-fn csv(question: &Question, rows: &[Row]) -> String {
+fn groups_of(question: &Question) -> Vec<&'static str> {
     let groups = [
-        (question.by_time, "day"),
+        (!question.offsets.is_empty(), "day"),
         (question.by_model, "model"),
         (question.by_license, "license_id"),
         (question.by_key, "key_id"),
     ];
-    let mut head: Vec<&str> = groups.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| *name).collect();
-    head.extend(["audio_seconds", "input_tokens", "output_tokens", "sessions"]);
-    head.extend(["cached_tokens", "reasoning_tokens", "requests"]);
-    let mut lines = vec![head.join(",")];
-    for row in rows {
-        let groups = [&row.day, &row.model, &row.license_id, &row.key_id];
-        let mut cells: Vec<String> = groups.into_iter().flatten().map(|cell| quoted(cell)).collect();
-        let counts = &row.counts;
-        cells.push(counts.audio_seconds.to_string());
-        let Counts { input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests, .. } = *counts;
-        let numbers = [input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests];
-        cells.extend(numbers.map(|count| count.to_string()));
-        lines.push(cells.join(","));
-    }
-    lines.push(String::new());
-    lines.join("\r\n")
+    groups.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name).collect()
 }
 
-/// RFC 4180.
-fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+fn table(report: &Report) -> String {
+    const COUNTS: [&str; 7] =
+        ["audio_seconds", "input_tokens", "output_tokens", "sessions", "cached_tokens", "reasoning_tokens", "requests"];
+    let head: Vec<&str> = report.groups.iter().copied().chain(COUNTS).collect();
+    let rows = report.data.iter().map(|row| {
+        let groups = [&row.day, &row.model, &row.license_id, &row.key_id];
+        let mut cells: Vec<String> = groups.into_iter().flatten().cloned().collect();
+        let Counts { audio_seconds, input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests } =
+            row.counts;
+        cells.push(audio_seconds.to_string());
+        let numbers = [input_tokens, output_tokens, sessions, cached_tokens, reasoning_tokens, requests];
+        cells.extend(numbers.map(|count| count.to_string()));
+        cells
+    });
+    csv::table(&head, rows)
 }
 
 /// `POST /admin/usage/reset`: the budgets of one license, or of all, begin at nothing. The ledger stays.
