@@ -16,6 +16,7 @@ mod http;
 mod judge;
 #[path = "../common/launch.rs"]
 mod launch;
+#[path = "../common/postgres.rs"]
 mod postgres;
 #[path = "../common/program.rs"]
 mod program;

@@ -10,7 +10,7 @@ use crate::Plan;
 use crate::client::Customer;
 use crate::crowd::{Crowd, Guests, milliseconds};
 use crate::launch::Launch;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, UNSAFE};
 use crate::stage::{Scene, Stage};
 use crate::table::Table;
 
@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Moves everybody once.
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> io::Result<()> {
-    let Some(postgres) = Postgres::start(launch).await? else {
+    let Some(postgres) = Postgres::start(launch, &UNSAFE).await? else {
         table.skip("P12", "PostgreSQL is not installed");
         return Ok(());
     };

@@ -14,7 +14,7 @@ use crate::client::{Customer, FRAME, Manner};
 use crate::crowd::{milliseconds, used};
 use crate::http;
 use crate::launch::Launch;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, UNSAFE};
 use crate::program::{self, ADMIN_KEY};
 use crate::stage::{Gateway, Scene, Stage};
 use crate::story::Story;
@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Spends a budget from two sides, then revokes another license.
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> io::Result<()> {
-    let Some(postgres) = Postgres::start(launch).await? else {
+    let Some(postgres) = Postgres::start(launch, &UNSAFE).await? else {
         table.skip("P11", "PostgreSQL is not installed");
         return Ok(());
     };

@@ -10,7 +10,7 @@ use crate::Plan;
 use crate::client::MODEL;
 use crate::crowd::{Crowd, Guests};
 use crate::launch::Launch;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, UNSAFE};
 use crate::program;
 use crate::proxy::{Mode, Proxy};
 use crate::socket::{Refusal, Socket};
@@ -19,7 +19,7 @@ use crate::table::Table;
 
 /// Half of the absence is a network that swallows, the other half a host that refuses.
 pub(crate) async fn measure(plan: &Plan, launch: &Launch, table: &mut Table) -> io::Result<()> {
-    let Some(postgres) = Postgres::start(launch).await? else {
+    let Some(postgres) = Postgres::start(launch, &UNSAFE).await? else {
         table.skip("P13", "PostgreSQL is not installed");
         return Ok(());
     };

@@ -17,6 +17,9 @@ const INSTALLED: &str = "/usr/lib/postgresql";
 const RUNUSER: &str = "/usr/sbin/runuser";
 const USER: &str = "postgres";
 
+/// A setting for clusters that need not survive a power cut.
+pub(crate) const UNSAFE: [&str; 1] = ["fsync=off"];
+
 /// A cluster that runs; ended when dropped.
 pub(crate) struct Postgres {
     /// Where it listens.
@@ -26,13 +29,13 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a cluster; none where PostgreSQL is not installed.
-    pub(crate) async fn start(launch: &Launch) -> io::Result<Option<Self>> {
+    /// Starts a cluster as it comes, but for these settings; none where PostgreSQL is not installed.
+    pub(crate) async fn start(launch: &Launch, set: &[&str]) -> io::Result<Option<Self>> {
         const LOOKS: usize = 200;
         const LOOK_EVERY: Duration = Duration::from_millis(50);
         let Some(programs) = programs()? else { return Ok(None) };
         let program = |name: &str| programs.join(name).display().to_string();
-        let folder = tempfile::Builder::new().prefix("chaos-postgres").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("bench-postgres").tempdir()?;
         if is_root() {
             Command::new("chown").arg(USER).arg(folder.path()).status()?;
         }
@@ -49,9 +52,9 @@ impl Postgres {
             format!("port={}", address.port()),
             format!("unix_socket_directories={}", folder.path().display()),
             "max_connections=200".to_owned(),
-            "fsync=off".to_owned(),
         ];
-        let words = settings.iter().flat_map(|setting| ["-c", setting]);
+        let settings = settings.iter().map(String::as_str).chain(set.iter().copied());
+        let words = settings.flat_map(|setting| ["-c", setting]);
         let words: Vec<&str> = ["-D", &data].into_iter().chain(words).collect();
         let (server, arguments) = as_owner(&program("postgres"), &words);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
