@@ -151,6 +151,7 @@ diesel::table! {
         subject -> Text,
         detail -> Text,
         request_id -> Text,
+        address -> Nullable<Text>,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who may come in by the operator's door: whoever has ADMIN_KEY.
 
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -8,13 +9,19 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use crate::api::answer::RequestId;
+use crate::api::guard;
 use crate::api::refusal::Refusal;
+use crate::config::settings::Secrets;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::license;
 
 /// The operator, and what a change will be remembered by.
 pub struct Operator {
+    /// `operator`, or what tells a key that is going out of use.
+    pub actor: &'static str,
+    /// Where the request comes from, as trusted proxies say.
+    pub address: IpAddr,
     /// The request's id.
     pub request_id: String,
     /// `Idempotency-Key`.
@@ -35,19 +42,27 @@ impl FromRequest for Operator {
 fn admit(request: &HttpRequest) -> Result<Operator, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in the app data"))?;
     let secrets = &gateway.config.secrets;
-    let keys = [&secrets.admin_key, &secrets.admin_key_previous].into_iter().flatten();
     let given = bearer(text(request, &header::AUTHORIZATION).unwrap_or_default());
-    // Every key is compared, so that time tells nothing.
-    let known = keys.fold(false, |known, key| license::same_secret(given, key.expose()) | known);
-    if given.is_empty() || !known {
-        return Err(Error::InvalidApiKey);
-    }
+    let actor = actor(given, secrets).ok_or(Error::InvalidApiKey)?;
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     Ok(Operator {
+        actor,
+        address: guard::client_address(request, &gateway.config),
         request_id,
         idempotency_key: text(request, &header::HeaderName::from_static("idempotency-key")).map(str::to_owned),
         if_match: text(request, &header::IF_MATCH).map(str::to_owned),
     })
+}
+
+/// Whose key it is, if it is one.
+fn actor(given: &str, secrets: &Secrets) -> Option<&'static str> {
+    let keys = [(&secrets.admin_key_previous, "operator (previous key)"), (&secrets.admin_key, "operator")];
+    // Every key is compared, so that time tells nothing.
+    let known = keys.into_iter().fold(None, |known, (key, actor)| {
+        let same = key.as_ref().is_some_and(|key| license::same_secret(given, key.expose()));
+        if same { Some(actor) } else { known }
+    });
+    known.filter(|_| !given.is_empty())
 }
 
 fn bearer(authorization: &str) -> &str {

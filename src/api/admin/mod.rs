@@ -7,6 +7,7 @@ pub mod audit;
 pub mod body;
 pub mod checks;
 pub mod csv;
+pub mod difference;
 pub mod draft;
 pub mod edit;
 pub mod key_actions;

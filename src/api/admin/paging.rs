@@ -67,19 +67,27 @@ impl ListQuery {
     /// # Errors
     /// `InvalidRequest`, naming the parameter at fault.
     pub fn page(&self) -> Result<Page, Error> {
-        let limit = match self.limit.as_deref().map(str::parse) {
-            None => DEFAULT_LIMIT,
-            Some(Ok(limit)) if (1..=LARGEST_LIMIT).contains(&limit) => limit,
-            Some(_) => return Err(Error::field("limit", format!("limit is a number from 1 to {LARGEST_LIMIT}"))),
-        };
-        let newest_first = match self.sort.as_deref() {
-            None | Some("-created_at") => true,
-            Some("created_at") => false,
-            Some(_) => return Err(Error::field("sort", "sort is `created_at` or `-created_at` (newest first)")),
-        };
-        let after = self.cursor.as_deref().map(place).transpose()?;
-        Ok(Page { limit, after, newest_first })
+        page(self.limit.as_deref(), self.cursor.as_deref(), self.sort.as_deref())
     }
+}
+
+/// Which rows the page holds that `limit`, `cursor` and `sort` name.
+///
+/// # Errors
+/// `InvalidRequest`, naming the parameter at fault.
+pub fn page(limit: Option<&str>, cursor: Option<&str>, sort: Option<&str>) -> Result<Page, Error> {
+    let limit = match limit.map(str::parse) {
+        None => DEFAULT_LIMIT,
+        Some(Ok(limit)) if (1..=LARGEST_LIMIT).contains(&limit) => limit,
+        Some(_) => return Err(Error::field("limit", format!("limit is a number from 1 to {LARGEST_LIMIT}"))),
+    };
+    let newest_first = match sort {
+        None | Some("-created_at") => true,
+        Some("created_at") => false,
+        Some(_) => return Err(Error::field("sort", "sort is `created_at` or `-created_at` (newest first)")),
+    };
+    let after = cursor.map(place).transpose()?;
+    Ok(Page { limit, after, newest_first })
 }
 
 /// The place that a cursor stands for.

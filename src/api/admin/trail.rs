@@ -10,10 +10,12 @@ use crate::ids;
 use crate::store::audit::{self, Entry};
 use crate::store::backend::AnyConnection;
 
-/// Who changes something, and when.
+/// Who changes something, from where, and when.
 #[derive(Clone)]
 pub struct Trail {
     enabled: bool,
+    actor: &'static str,
+    address: String,
     request_id: String,
     now: Timestamp,
 }
@@ -22,7 +24,13 @@ impl Trail {
     /// The trail of one request.
     #[must_use]
     pub fn new(config: &Config, operator: &Operator, now: Timestamp) -> Self {
-        Self { enabled: config.keys.enable_operation_log, request_id: operator.request_id.clone(), now }
+        Self {
+            enabled: config.keys.enable_operation_log,
+            actor: operator.actor,
+            address: operator.address.to_string(),
+            request_id: operator.request_id.clone(),
+            now,
+        }
     }
 
     /// When the change is made.
@@ -31,7 +39,8 @@ impl Trail {
         self.now
     }
 
-    /// Leaves an entry, where ENABLE_OPERATION_LOG is on. `detail` holds no secret.
+    /// Leaves an entry, where ENABLE_OPERATION_LOG is on. `detail` holds no secret: for a change it is what
+    /// [`super::difference`] makes of the thing before and after.
     ///
     /// # Errors
     /// The store's.
@@ -48,11 +57,12 @@ impl Trail {
         let entry = Entry {
             id: ids::audit(),
             occurred_at_us: self.now.as_microsecond(),
-            actor: "operator".to_owned(),
+            actor: self.actor.to_owned(),
             action: action.to_owned(),
             subject: subject.to_owned(),
             detail: detail.to_string(),
             request_id: self.request_id.clone(),
+            address: Some(self.address.clone()),
         };
         audit::append(connection, &entry)
     }
