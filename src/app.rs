@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::task::JoinHandle;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
@@ -16,9 +16,11 @@ use jiff::SignedDuration;
 use tokio::sync::Notify;
 
 use crate::accounts::Accounts;
+use crate::api::admin::lockout::Lockout;
 use crate::api::answer;
 use crate::api::bodies::Bodies;
 use crate::api::catalogue::Catalogue;
+use crate::api::cross_origin;
 use crate::api::entrance::Entrance;
 use crate::api::health::Probe;
 use crate::api::routes::{self, Door};
@@ -63,6 +65,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A gateway that serves.
 pub struct Running {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     servers: Vec<ServerHandle>,
     gateway: Gateway,
     presence: Presence,
@@ -155,13 +158,14 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let separate = settings.admin_listen.clone();
     let door = if separate.is_some() { Door::Public } else { Door::Both };
     let (address, server) = serve(&gateway, (settings.host.as_str(), settings.port), door)?;
-    let mut servers = vec![server.handle()];
+    let (mut servers, mut admin_address) = (vec![server.handle()], None);
     actix_web::rt::spawn(server);
     if let Some(listen) = separate {
         let listen: SocketAddr =
             listen.parse().map_err(|_| Error::field("ADMIN_LISTEN", "ADMIN_LISTEN must be address:port"))?;
         let (address, server) = serve(&gateway, (&listen.ip().to_string(), listen.port()), Door::Admin)?;
         log::info!("the admin API listens on http://{address}");
+        admin_address = Some(address);
         servers.push(server.handle());
         actix_web::rt::spawn(server);
     }
@@ -169,7 +173,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         log::warn!("there is no upstream account: set DASHSCOPE_API_KEY or add one at /admin/accounts");
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    Ok(Running { address, servers, gateway, presence, disk_watch })
+    Ok(Running { address, admin_address, servers, gateway, presence, disk_watch })
 }
 
 fn resume_window(config: &Config) -> SignedDuration {
@@ -263,6 +267,8 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
     let timeout = Duration::from_millis(settings.request_timeout_ms);
     let catalogue = Data::new(Catalogue::default());
     let bodies = Data::new(Bodies::default());
+    let lockout = Data::new(Mutex::new(Lockout::default()));
+    let origins = settings.cors_origins.clone();
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         set => set,
@@ -281,7 +287,9 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
             .app_data(Data::new(dialer))
             .app_data(Data::new(Entrance::default()))
             .app_data(PayloadConfig::new(body_limit))
+            .app_data(lockout.clone())
             .configure(|app| routes::mount(app, door))
+            .wrap(Condition::new(!origins.is_empty(), cross_origin::rules(&origins)))
             .wrap(from_fn(answer::finish))
     })
     .disable_signals()
@@ -306,6 +314,12 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin API listens, if it has a listener of its own.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Sessions whose usage is not settled yet.

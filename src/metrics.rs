@@ -25,6 +25,8 @@ pub struct Metrics {
     pub audio_seconds: Counter,
     /// Requests refused, by error code.
     pub refusals: IntCounterVec,
+    /// Addresses that were shut out of the admin API for guessing at its key.
+    pub admin_lockouts: IntCounter,
     /// HTTP answers, by status class (`2xx` …).
     pub responses: IntCounterVec,
     /// Seconds that a transaction of the QuotaKeeper took.
@@ -62,6 +64,7 @@ impl Metrics {
             sessions_ended: labelled("sessions_ended_total", "Realtime sessions ended, by code", "code")?,
             audio_seconds: Counter::new("audio_seconds_total", "Source audio booked")?,
             refusals: labelled("refusals_total", "Requests refused, by error code", "code")?,
+            admin_lockouts: IntCounter::new("admin_lockouts_total", "Addresses shut out of the admin API")?,
             responses: labelled("http_responses_total", "HTTP answers, by status class", "class")?,
             quota_flush_seconds: Histogram::with_opts(
                 HistogramOpts::new("quota_flush_seconds", "Duration of a usage transaction")
@@ -106,6 +109,7 @@ impl Metrics {
         registry.register(Box::new(self.sessions_ended.clone()))?;
         registry.register(Box::new(self.audio_seconds.clone()))?;
         registry.register(Box::new(self.refusals.clone()))?;
+        registry.register(Box::new(self.admin_lockouts.clone()))?;
         registry.register(Box::new(self.responses.clone()))?;
         registry.register(Box::new(self.quota_flush_seconds.clone()))?;
         registry.register(Box::new(self.quota_flush_failures.clone()))?;

@@ -42,6 +42,7 @@ fn kinds(config: &Config) -> Vec<Kind> {
         Kind { name: "rows of usage", age: usage, remove: remove_usage },
         Kind { name: "ended sessions", age: usage, remove: retention::remove_sessions },
         Kind { name: "remembered requests", age: hours(24), remove: retention::remove_idempotency_keys },
+        Kind { name: "audit entries", age: days(config.store.audit_retention_days), remove: retention::remove_audit },
         Kind { name: "unused tickets", age: SignedDuration::ZERO, remove: retention::remove_tickets },
         Kind { name: "jobs at providers", age: hours(48), remove: retention::remove_upstream_tasks },
     ]

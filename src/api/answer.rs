@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use actix_cors::CorsError;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ALLOW, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, ALLOW, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, ResponseError as _};
 
+use super::headers;
 use super::refusal::{self, Refusal};
 use crate::completion::api::Dialect;
 use crate::completion::reply::error_body;
@@ -51,15 +53,19 @@ pub async fn finish(
             log::error!(request_id = id.as_str(), code = fault.row().code; "{fault}: {cause}");
         }
         let (head, _) = Refusal(fault.clone()).error_response().into_parts();
-        let methods = answer.headers().get(ALLOW).cloned();
+        // What the route, and the rules for pages of other sites, have said.
+        let stays = |name: &HeaderName| name == ALLOW || name == VARY || name.as_str().starts_with("access-control-");
+        let kept = answer.headers().iter().filter(|(name, _)| stays(name));
+        let kept: Vec<(HeaderName, HeaderValue)> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
         let body = error_body(refusal::dialect(answer.request()), &fault, &id);
         answer = answer.into_response(head.set_body(BoxBody::new(body.to_string())));
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(methods) = methods {
-            answer.headers_mut().insert(ALLOW, methods);
-        }
+        kept.into_iter().for_each(|(name, value)| answer.headers_mut().append(name, value));
     }
     dress(&mut answer, &id);
+    let request = answer.request().clone();
+    let config = gateway.as_ref().map(|gateway| &*gateway.config);
+    headers::secure(answer.headers_mut(), &request, config);
     let status = answer.status();
     if let Some(gateway) = &gateway {
         gateway.metrics.responses.with_label_values(&[class(status)]).inc();
@@ -90,6 +96,9 @@ fn fault(answer: &ServiceResponse) -> Option<Error> {
     };
     if let Some(refusal) = error.as_error::<Refusal>() {
         return Some(refusal.0.clone());
+    }
+    if let Some(error) = error.as_error::<CorsError>() {
+        return Some(Error::request(format!("a page of another site asked: {error}")));
     }
     Some(match answer.status() {
         StatusCode::NOT_FOUND => Error::NotFound("this route".to_owned()),
@@ -132,8 +141,6 @@ fn dress(answer: &mut ServiceResponse, id: &str) {
             headers.insert(HeaderName::from_static("request-id"), id);
         }
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
 /// Tells how a limit stands, if there is one: as OpenAI does, with a span such as `1.5s`.

@@ -304,6 +304,13 @@ pub fn client_address(request: &HttpRequest, config: &Config) -> IpAddr {
     address
 }
 
+/// Whether the peer is a proxy whose word counts.
+#[must_use]
+pub fn through_trusted_proxy(request: &HttpRequest, config: &Config) -> bool {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    peer.is_some_and(|peer| config.server.trusted_proxies.iter().any(|network| network.contains(&peer)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

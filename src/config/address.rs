@@ -106,6 +106,27 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     Err(format!("must be a name such as translate.example.com, not `{text}`"))
 }
 
+/// A website's origin as browsers send it, `https://name[:port]`, or `*`.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let fault = || format!("must hold origins such as https://app.example.com, or *; `{text}` is neither");
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let lower = text.to_ascii_lowercase();
+    let (scheme, rest) = lower.split_once("://").ok_or_else(fault)?;
+    let rest = rest.trim_end_matches('/');
+    let port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return Err(fault()),
+    };
+    let sane = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte));
+    if rest.is_empty() || !sane {
+        return Err(fault());
+    }
+    Ok(format!("{scheme}://{}", rest.strip_suffix(port).unwrap_or(rest)))
+}
+
 /// `address:port`, both given.
 pub(super) fn listen(text: &str) -> Result<String, String> {
     let fault = || format!("must be an address and a port such as 127.0.0.1:8001, not `{text}`");

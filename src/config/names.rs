@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Flag,
     /// Networks: a list in a file, separated by commas in text.
     Networks,
+    /// Websites' origins: a list in a file, separated by commas in text; `*` for all.
+    Origins,
     /// A log level, or env_logger's filter syntax.
     Level,
     /// One of these words.
@@ -70,12 +72,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("server.request_timeout_ms", &["REQUEST_TIMEOUT"], MILLISECONDS),
     setting("server.drain_timeout_seconds", &["DRAIN_TIMEOUT_SECONDS"], SECONDS),
     setting("server.admin_listen", &["ADMIN_LISTEN"], Kind::Listen),
+    setting("server.cors_origins", &["CORS_ORIGINS"], Kind::Origins),
     setting("store.url", &["DATABASE_URL", "STORE_PATH"], Kind::StoreUrl),
     setting("store.data_dir", &["DATA_DIR"], Kind::Text),
     setting("store.redis_url", &["REDIS_URL"], Kind::RedisUrl),
     setting("store.grace_seconds", &["STORE_GRACE_SECONDS"], SECONDS),
     setting("store.disk_margin_bytes", &["STORE_DISK_MARGIN_BYTES"], Kind::Whole(0, i64::MAX)),
     setting("store.usage_retention_days", &["USAGE_RETENTION_DAYS"], DAYS),
+    setting("store.audit_retention_days", &["AUDIT_RETENTION_DAYS"], DAYS),
     setting("secrets.secret_key", &["SECRET_KEY", "JWT_SECRET", "CRS_SECURITY__JWT_SECRET"], Kind::Secret),
     setting("secrets.secret_key_previous", &["SECRET_KEY_PREVIOUS"], Kind::Secret),
     setting("secrets.admin_key", &["ADMIN_KEY", "ADMIN_TOKEN"], Kind::Secret),

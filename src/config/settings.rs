@@ -31,6 +31,8 @@ pub struct Server {
     pub drain_timeout_seconds: u64,
     /// Second listener for `/admin` and `/metrics`.
     pub admin_listen: Option<String>,
+    /// Websites whose pages may call the customers' routes, as `https://name[:port]`; `*` for all.
+    pub cors_origins: Vec<String>,
 }
 
 /// Where state is kept.
@@ -49,6 +51,8 @@ pub struct Store {
     pub disk_margin_bytes: u64,
     /// How long raw usage is kept, days.
     pub usage_retention_days: u32,
+    /// How long the audit log is kept, days.
+    pub audit_retention_days: u32,
 }
 
 /// Keys that sign, seal and administrate. `None` only before [`Config::load`](crate::config::Config::load) has settled them.

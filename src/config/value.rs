@@ -28,6 +28,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<ValueKind, String> {
         Kind::Word(words) => word(words, text),
         Kind::Whole(..) => return whole(kind, text.parse().ok(), text).map(ValueKind::I64),
         Kind::Flag => return flag(text).map(ValueKind::Boolean),
+        Kind::Origins => return origins(text.split(',').map(str::trim).filter(|part| !part.is_empty())),
         Kind::Networks => return networks(text.split(',').map(str::trim).filter(|part| !part.is_empty())),
         Kind::Models => Err("can only be set in a file".to_owned()),
     };
@@ -41,6 +42,11 @@ pub(super) fn from_file(kind: Kind, value: &Value) -> Result<Option<ValueKind>, 
         (Kind::Whole(..), other) => return Err(expected(kind, &shown(other))),
         (Kind::Flag, ValueKind::Boolean(flag)) => ValueKind::Boolean(*flag),
         (Kind::Flag, other) => return Err(format!("must be true or false, without quotes, not {}", shown(other))),
+        (Kind::Origins, ValueKind::Array(list)) => {
+            let texts: Option<Vec<&str>> = list.iter().map(text_of).collect();
+            origins(texts.ok_or("must be a list of texts such as [\"https://app.example.com\"]")?.into_iter())?
+        }
+        (Kind::Origins, _) => return Err("must be a list such as [\"https://app.example.com\"]".to_owned()),
         (Kind::Networks, ValueKind::Array(list)) => {
             let texts: Option<Vec<&str>> = list.iter().map(text_of).collect();
             networks(texts.ok_or("must be a list of texts such as [\"10.0.0.0/8\"]")?.into_iter())?
@@ -97,6 +103,11 @@ fn networks<'text>(texts: impl Iterator<Item = &'text str>) -> Result<ValueKind,
     Ok(ValueKind::from(list?))
 }
 
+fn origins<'text>(texts: impl Iterator<Item = &'text str>) -> Result<ValueKind, String> {
+    let list: Result<Vec<String>, String> = texts.map(address::origin).collect();
+    Ok(ValueKind::from(list?))
+}
+
 fn level(text: &str) -> Result<String, String> {
     const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
     let lower = text.to_ascii_lowercase();
@@ -134,6 +145,7 @@ mod tests {
             (Kind::Flag, "TRUE", ValueKind::Boolean(true)),
             (Kind::Flag, "0", ValueKind::Boolean(false)),
             (Kind::Networks, "10.0.0.0/8, ::1", ValueKind::from(vec!["10.0.0.0/8", "::1/128"])),
+            (Kind::Origins, "*, HTTPS://App.example:443", ValueKind::from(vec!["*", "https://app.example"])),
             (Kind::Level, "WARNING", ValueKind::from("warn")),
             (Kind::Level, "info,actix_web=debug", ValueKind::from("info,actix_web=debug")),
             (Kind::Word(&["json", "text"]), "JSON", ValueKind::from("json")),
@@ -156,6 +168,7 @@ mod tests {
         }
         assert!(from_text(Kind::Networks, "10.0.0.0/8,elsewhere").unwrap_err().contains("`elsewhere`"));
         assert!(from_text(Kind::Level, "verbose").unwrap_err().contains("`verbose`"));
+        assert!(from_text(Kind::Origins, "https://a.example,b.example").unwrap_err().contains("`b.example`"));
         let secret = from_file(Kind::Secret, &Value::new(None, 12_345)).unwrap_err();
         assert!(!secret.contains("12345"));
     }

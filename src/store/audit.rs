@@ -7,9 +7,6 @@ use super::page::{Page, lower, pattern};
 use super::schema::audit_log;
 use crate::error::Error;
 
-/// Entries that are forgotten in one go.
-const AT_ONCE: i64 = 500;
-
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(table_name = audit_log)]
@@ -102,22 +99,4 @@ pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Res
         query.order((audit_log::occurred_at_us.asc(), audit_log::id.asc()))
     };
     Ok(query.limit(page.limit + 1).select(Entry::as_select()).load(connection)?)
-}
-
-/// Forgets some of the entries from before a time, the oldest first; returns how many: 0 when there are no more.
-///
-/// # Errors
-/// The store's.
-pub fn forget_before(connection: &mut AnyConnection, time_us: i64) -> Result<usize, Error> {
-    let old: Vec<String> = audit_log::table
-        .filter(audit_log::occurred_at_us.lt(time_us))
-        .order((audit_log::occurred_at_us.asc(), audit_log::id.asc()))
-        .limit(AT_ONCE)
-        .select(audit_log::id)
-        .load(connection)?;
-    if !old.is_empty() {
-        diesel::delete(audit_log::table.filter(audit_log::id.eq_any(&old))).execute(connection)?;
-    }
-    // Another instance may have forgotten them first: there may be more all the same.
-    Ok(old.len())
 }

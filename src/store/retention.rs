@@ -73,6 +73,19 @@ pub fn remove_idempotency_keys(connection: &mut AnyConnection, before_us: i64, m
     )
 }
 
+/// Likewise entries of the audit log.
+///
+/// # Errors
+/// The store's.
+pub fn remove_audit(connection: &mut AnyConnection, before_us: i64, most: i64) -> Result<usize, Error> {
+    remove(
+        connection,
+        "DELETE FROM audit_log WHERE id IN (SELECT id FROM audit_log WHERE occurred_at_us < $1 \
+         ORDER BY occurred_at_us LIMIT $2)",
+        (before_us, most),
+    )
+}
+
 /// Likewise tickets that could be used until then.
 ///
 /// # Errors

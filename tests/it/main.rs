@@ -10,6 +10,8 @@
 mod absence;
 mod accounts;
 mod admin;
+mod admin_door;
+mod audit;
 mod book;
 mod budget;
 mod budget_windows;

@@ -1,13 +1,16 @@
-//! Who may come in by the operator's door: whoever has ADMIN_KEY.
+//! Who may come in by the operator's door: whoever has ADMIN_KEY, from an address that has not guessed too often.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
+use super::lockout::{self, Lockout};
 use crate::api::answer::RequestId;
 use crate::api::guard;
 use crate::api::refusal::Refusal;
@@ -41,17 +44,76 @@ impl FromRequest for Operator {
 
 fn admit(request: &HttpRequest) -> Result<Operator, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in the app data"))?;
-    let secrets = &gateway.config.secrets;
-    let given = bearer(text(request, &header::AUTHORIZATION).unwrap_or_default());
-    let actor = actor(given, secrets).ok_or(Error::InvalidApiKey)?;
+    let lockout = request.app_data::<Data<Mutex<Lockout>>>();
+    let lockout = lockout.ok_or_else(|| Error::internal("no lock-out in the app data"))?;
+    let address = guard::client_address(request, &gateway.config);
+    let now = Instant::now();
+    // Whoever is shut out learns nothing, not even with the right key.
+    if let Some(left) = known(lockout).remaining(address, now) {
+        return Err(Error::RateLimited { retry_after_seconds: left.as_secs() + 1 });
+    }
+    let shown = Shown::by(request);
+    let actor = match shown {
+        Shown::Key(given) => actor(given, &gateway.config.secrets),
+        Shown::Nothing | Shown::Unreadable => None,
+    };
+    let Some(actor) = actor else {
+        if !matches!(shown, Shown::Nothing) {
+            note_failure(gateway, address, known(lockout).failed(address, now));
+        }
+        return Err(Error::InvalidApiKey);
+    };
+    known(lockout).succeeded(address);
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     Ok(Operator {
         actor,
-        address: guard::client_address(request, &gateway.config),
+        address,
         request_id,
         idempotency_key: text(request, &header::HeaderName::from_static("idempotency-key")).map(str::to_owned),
         if_match: text(request, &header::IF_MATCH).map(str::to_owned),
     })
+}
+
+fn known(lockout: &Mutex<Lockout>) -> MutexGuard<'_, Lockout> {
+    lockout.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn note_failure(gateway: &Gateway, address: IpAddr, locked: Option<Duration>) {
+    let Some(span) = locked else { return };
+    gateway.metrics.admin_lockouts.inc();
+    let (who, seconds) = (lockout::origin(address), span.as_secs());
+    log::warn!("{who} gave wrong admin keys too often: /admin is closed to it for {seconds} s");
+}
+
+/// What a request shows at the door.
+enum Shown<'r> {
+    /// No credential: probes and browsers do that, and can't guess so.
+    Nothing,
+    /// Several, one that is no bearer, or no text.
+    Unreadable,
+    /// A key, right or wrong.
+    Key(&'r str),
+}
+
+impl<'r> Shown<'r> {
+    fn by(request: &'r HttpRequest) -> Self {
+        let mut headers = request.headers().get_all(header::AUTHORIZATION);
+        match (headers.next(), headers.next()) {
+            (None, _) => Self::Nothing,
+            (Some(header), None) => header.to_str().map_or(Self::Unreadable, Self::of),
+            (Some(_), Some(_)) => Self::Unreadable,
+        }
+    }
+
+    fn of(authorization: &'r str) -> Self {
+        let (scheme, token) = authorization.trim().split_once(' ').unwrap_or((authorization.trim(), ""));
+        match (scheme.eq_ignore_ascii_case("bearer"), token.trim()) {
+            (true, "") => Self::Nothing,
+            (true, token) => Self::Key(token),
+            (false, _) if scheme.is_empty() => Self::Nothing,
+            (false, _) => Self::Unreadable,
+        }
+    }
 }
 
 /// Whose key it is, if it is one.
@@ -65,13 +127,6 @@ fn actor(given: &str, secrets: &Secrets) -> Option<&'static str> {
     known.filter(|_| !given.is_empty())
 }
 
-fn bearer(authorization: &str) -> &str {
-    match authorization.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => "",
-    }
-}
-
 fn text<'r>(request: &'r HttpRequest, name: &header::HeaderName) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
 }
@@ -79,12 +134,35 @@ fn text<'r>(request: &'r HttpRequest, name: &header::HeaderName) -> Option<&'r s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::Secret;
 
     #[test]
     fn reads_bearers() {
-        assert_eq!(bearer("Bearer abc"), "abc");
-        assert_eq!(bearer("bearer  abc "), "abc");
-        assert_eq!(bearer("Basic abc"), "");
-        assert_eq!(bearer("abc"), "");
+        let key = |authorization: &'static str| match Shown::of(authorization) {
+            Shown::Key(key) => key,
+            Shown::Nothing => "nothing",
+            Shown::Unreadable => "unreadable",
+        };
+        for (authorization, shown) in [
+            ("Bearer abc", "abc"),
+            ("bearer  abc ", "abc"),
+            ("Bearer", "nothing"),
+            ("Bearer  ", "nothing"),
+            ("", "nothing"),
+            ("Basic abc", "unreadable"),
+            ("abc", "unreadable"),
+        ] {
+            assert_eq!(key(authorization), shown, "{authorization}");
+        }
+    }
+
+    #[test]
+    fn a_key_going_out_of_use_is_told() {
+        let key = |text: &str| Some(Secret::new(text));
+        let secrets = Secrets { admin_key: key("new-key"), admin_key_previous: key("old-key"), ..Secrets::default() };
+        assert_eq!(actor("new-key", &secrets), Some("operator"));
+        assert_eq!(actor("old-key", &secrets), Some("operator (previous key)"));
+        assert_eq!(actor("other", &secrets), None);
+        assert_eq!(actor("", &Secrets { admin_key: key(""), ..Secrets::default() }), None);
     }
 }

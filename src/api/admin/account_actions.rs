@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::web::{Data, Path};
-use serde_json::json;
-
 use super::access::Operator;
-use super::accounts::{locked, show_one};
+use super::accounts::{locked, show_one, told};
+use super::difference;
 use super::keys::deleted;
 use super::trail::Trail;
 use crate::api::refusal::Refusal;
@@ -21,6 +18,8 @@ use crate::store::announcements;
 use crate::upstream::account::State;
 use crate::upstream::probe;
 use crate::wire::accounts::AccountTest;
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path};
 
 /// `DELETE /admin/accounts/{id}`: calls under way end by themselves. Deleting it again answers the same.
 ///
@@ -41,11 +40,10 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
     let work = move |connection: &mut _| {
         accounting::transaction(connection, |connection| {
             accounting::lock_ledger(connection)?;
-            if !accounts::delete(connection, &gone)? {
-                return Ok(());
-            }
+            let Some(account) = accounts::find(connection, &gone)? else { return Ok(()) };
+            accounts::delete(connection, &gone)?;
             announcements::announce_accounts(connection)?;
-            trail.leave(connection, "account.delete", &gone, &json!({}))
+            trail.leave(connection, "account.delete", &gone, &difference::removed(&told(&account)))
         })
     };
     gateway.store.run(work).await?;
@@ -90,9 +88,10 @@ async fn switch(
             if account.state == state.word() {
                 return Ok(());
             }
+            let before = told(&account);
             let account = StoredAccount { state: state.word().to_owned(), updated_at: trail.now(), ..account };
             accounts::write(connection, &account)?;
-            trail.leave(connection, action, &account.id, &json!({}))
+            trail.leave(connection, action, &account.id, &difference::between(&before, &told(&account)))
         })
     };
     gateway.store.run(work).await?;

@@ -6,11 +6,12 @@ use std::time::Instant;
 use actix_web::http::header;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::access::Operator;
 use super::account_draft;
-use super::body::{self, Body};
+use super::body::Body;
+use super::difference;
 use super::licenses::no_store;
 use super::once::{self, Outcome};
 use super::paging::{self, ListQuery};
@@ -37,9 +38,7 @@ use crate::wire::admin::PageView;
 /// there are too many, or for an `Idempotency-Key` that came with another body.
 pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let object = body.object()?;
-    let logged = detail(&object);
-    let fields: AccountFields = body::fields(object)?;
+    let fields: AccountFields = body.read()?;
     let id = ids::account();
     let (account, credential) = account_draft::account(&fields, &id, trail.now())?;
     let account = StoredAccount { sealed_credential: Some(gateway.accounts.seal(&id, &credential)?), ..account };
@@ -52,7 +51,7 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
         refuse_taken(connection, &account)?;
         accounts::insert(connection, &account)?;
         announcements::announce_accounts(connection)?;
-        trail.leave(connection, "account.create", &account.id, &logged)
+        trail.leave(connection, "account.create", &account.id, &difference::made(&told(&account)))
     });
     let id = match outcome.await? {
         Outcome::New => id,
@@ -108,9 +107,7 @@ pub async fn change(
     body: Body,
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let object = body.object()?;
-    let logged = detail(&object);
-    let fields: AccountFields = body::fields(object)?;
+    let fields: AccountFields = body.read()?;
     let id = id.into_inner();
     let (wanted, known) = (id.clone(), gateway.accounts.clone());
     let work = move |connection: &mut _| {
@@ -118,13 +115,14 @@ pub async fn change(
             if let Some(own) = known.of_environment(&account.id) {
                 account_draft::refuse_environments(&fields, own)?;
             }
+            let before = told(&account);
             let (mut account, credential) = account_draft::changed(&fields, account, trail.now())?;
             if let Some(credential) = credential {
                 account.sealed_credential = Some(known.seal(&account.id, &credential)?);
             }
             refuse_taken(connection, &account)?;
             accounts::write(connection, &account)?;
-            trail.leave(connection, "account.change", &account.id, &logged)
+            trail.leave(connection, "account.change", &account.id, &difference::between(&before, &told(&account)))
         })
     };
     gateway.store.run(work).await?;
@@ -213,11 +211,13 @@ fn view(account: StoredAccount, known: &Accounts, live: &HashMap<String, Account
     }
 }
 
-/// What the audit log keeps of a body: all but the credential.
-fn detail(object: &Value) -> Value {
-    let mut detail = object.clone();
-    if let Some(credential) = detail.get_mut("credential") {
-        *credential = Value::from("not logged");
-    }
-    detail
+/// What the audit log may be told of an account; of its credential it keeps only that it changed.
+#[must_use]
+pub fn told(account: &StoredAccount) -> Value {
+    json!({
+        "id": account.id, "name": account.name, "kind": account.kind, "mode": account.mode,
+        "base_url": account.base_url, "credential": account.sealed_credential, "models": account.models,
+        "weight": account.weight, "priority": account.priority, "max_concurrency": account.max_concurrency,
+        "state": account.state,
+    })
 }

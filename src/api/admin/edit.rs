@@ -1,11 +1,13 @@
 //! Changes a license in one transaction: read under the ledger's lock, changed, its budgets kept or replaced.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::json;
 
+use super::difference;
 use super::draft;
 use super::plans;
 use super::trail::Trail;
+use crate::api::shown;
 use crate::clock;
 use crate::config::settings::Keys;
 use crate::error::Error;
@@ -121,7 +123,9 @@ pub fn set_status(
         Status::Suspended => "license.suspend",
         Status::Revoked => "license.revoke",
     };
-    trail.leave(connection, action, &license.id, &Value::Object(serde_json::Map::new()))
+    let difference =
+        difference::between(&json!({ "status": license.status.word() }), &json!({ "status": status.word() }));
+    trail.leave(connection, action, &license.id, &difference)
 }
 
 /// Runs `work` on the license as it stands, with nobody else changing it, and returns it as it is then. Every
@@ -140,5 +144,26 @@ pub fn locked(
         work(connection, &license)?;
         announcements::announce(connection)?;
         load(connection, id)
+    })
+}
+
+/// As [`locked`], and what became of the license is left in the trail as `action`.
+///
+/// # Errors
+/// As [`locked`].
+pub fn logged(
+    connection: &mut AnyConnection,
+    id: &str,
+    (action, trail): (&str, &Trail),
+    work: impl FnOnce(&mut AnyConnection, &License) -> Result<(), Error>,
+) -> Result<Whole, Error> {
+    locked(connection, id, |connection, license| {
+        let shown = |connection: &mut AnyConnection| {
+            load(connection, id).map(|(license, budgets)| shown::license(&license, &budgets, trail.now()))
+        };
+        let before = shown(connection)?;
+        work(connection, license)?;
+        let difference = difference::between(&before, &shown(connection)?);
+        trail.leave(connection, action, id, &difference)
     })
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::access::Operator;
 use super::body::Body;
+use super::difference;
 use super::edit::{self, Whole};
 use super::licenses::{answer, no_store, with_token};
 use super::plans;
@@ -91,7 +92,9 @@ pub async fn renew(
                 ..Change::default()
             };
             licenses::change(connection, &license.id, &change)?;
-            trail.leave(connection, "license.renew", &license.id, &json!({"expires_at": end}))
+            let ends = |end: Option<Timestamp>| json!({ "expires_at": end });
+            let difference = difference::between(&ends(license.expires_at), &ends(Some(end)));
+            trail.leave(connection, "license.renew", &license.id, &difference)
         })
     };
     let whole = gateway.store.run(work).await?;
@@ -153,9 +156,9 @@ pub async fn reset_usage(
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let now = trail.now();
     let work = move |connection: &mut _| {
-        edit::locked(connection, &id, |connection, license| {
-            budgets::reset(connection, &Reset::License(license.id.clone()), trail.now().as_microsecond())?;
-            trail.leave(connection, "license.reset_usage", &license.id, &json!({}))
+        edit::logged(connection, &id, ("license.reset_usage", &trail), |connection, license| {
+            let whose = Reset::License(license.id.clone());
+            budgets::reset(connection, &whose, trail.now().as_microsecond()).map(|_| ())
         })
     };
     let whole = gateway.store.run(work).await?;

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::access::Operator;
-use super::body::{self, Body};
+use super::body::Body;
+use super::difference;
 use super::edit::{self, Whole};
 use super::once::{self, Outcome};
 use super::paging::{self, ListQuery};
@@ -40,7 +41,8 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
     let outcome = request
         .make(&gateway.store, license.id, move |connection| {
             insert(connection, &whole)?;
-            trail.leave(connection, "license.create", &whole.0.id, &detail(&body.object()?))
+            let made = difference::made(&shown::license(&whole.0, &whole.1, trail.now()));
+            trail.leave(connection, "license.create", &whole.0.id, &made)
         })
         .await?;
     match outcome {
@@ -125,19 +127,17 @@ pub async fn change(
     body: Body,
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let object = body.object()?;
-    let fields: LicenseFields = body::fields(object.clone())?;
+    let fields: LicenseFields = body.read()?;
     let (keys, now, expected) = (gateway.config.keys.clone(), trail.now(), operator.if_match);
     let whole = gateway
         .store
         .run(move |connection| {
-            edit::locked(connection, &id, |connection, license| {
+            edit::logged(connection, &id, ("license.change", &trail), |connection, license| {
                 require(expected.as_deref(), license)?;
                 if license.status == Status::Revoked {
                     return Err(Error::Conflict("this license was revoked for good; issue a new one".to_owned()));
                 }
-                edit::patch(connection, license, fields, &keys, &trail)?;
-                trail.leave(connection, "license.change", &license.id, &detail(&object))
+                edit::patch(connection, license, fields, &keys, &trail)
             })
         })
         .await?;

@@ -14,6 +14,7 @@ pub mod key_actions;
 pub mod keys;
 pub mod license_actions;
 pub mod licenses;
+pub mod lockout;
 pub mod once;
 pub mod paging;
 pub mod plans;

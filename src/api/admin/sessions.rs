@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::access::Operator;
+use super::difference;
 use super::paging::{self, ListQuery};
 use super::trail::Trail;
 use crate::api::refusal::Refusal;
@@ -97,7 +98,8 @@ fn end_stored(connection: &mut AnyConnection, id: &str, trail: &Trail) -> Result
         announcements::announce(connection)?;
     }
     if wanted || continuity::end_parked(connection, &[id.to_owned()], reason)? > 0 {
-        trail.leave(connection, "session.end", id, &json!({}))?;
+        let difference = difference::between(&json!({ "status": "live" }), &json!({ "status": "ended" }));
+        trail.leave(connection, "session.end", id, &difference)?;
         return Ok(true);
     }
     Ok(!continuity::find_all(connection, &[id.to_owned()])?.is_empty())

@@ -137,6 +137,11 @@ impl TestApp {
         format!("http://{}", self.running.address())
     }
 
+    /// `http://…` of the admin API's own listener.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}", self.running.admin_address().unwrap())
+    }
+
     /// DATABASE_URL of its store.
     pub(crate) fn store_url(&self) -> &str {
         &self.url
