@@ -51,6 +51,19 @@ pub fn audit() -> String {
     ordered("aud_")
 }
 
+/// A backup's id, `bak_…`: sorts by time.
+#[must_use]
+pub fn backup() -> String {
+    ordered("bak_")
+}
+
+/// When a backup with this id was begun, in milliseconds since 1970; `None` for what is no backup's id.
+#[must_use]
+pub fn backup_begun_ms(id: &str) -> Option<i64> {
+    let (seconds, nanos) = Uuid::try_parse(id.strip_prefix("bak_")?).ok()?.get_timestamp()?.to_unix();
+    Some(i64::try_from(seconds).ok()? * 1_000 + i64::from(nanos / 1_000_000))
+}
+
 /// A token's `jti`.
 #[must_use]
 pub fn token() -> String {
@@ -129,6 +142,15 @@ mod tests {
         assert_eq!(public_id_of(&key), Some(public_id.as_str()));
         assert_eq!(public_id_of("sk-0123456789abcdef"), None);
         assert_eq!(public_id_of("sk-lt-short-x"), None);
+    }
+
+    #[test]
+    fn a_backups_id_tells_its_time() {
+        assert_eq!(backup_begun_ms("bak_0193a5d8f4007000800000000000abcd"), Some(1_733_654_115_328));
+        for wrong in ["bak_", "bak_../../x", "aud_0193a5d8f4007000800000000000abcd", ""] {
+            assert_eq!(backup_begun_ms(wrong), None, "{wrong}");
+        }
+        assert!(backup_begun_ms(&backup()).is_some());
     }
 
     #[test]

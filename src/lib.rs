@@ -125,6 +125,15 @@
 //! kind of failure, of one model ([`upstream::models`]) or of all, and a [`upstream::breaker`], in which bad answers to one caller alone weigh nothing
 //! ([`upstream::failures`]). Another account is tried only before the first byte.
 //!
+//! *A backup.* [`store::backup`] reads one moment of either store, table by table, whatever the tables are
+//! ([`store::tables`]), into a SQLite file of the same schema, which gets its name when it is whole. [`store::restore`]
+//! copies such a file, brings it up to date, and puts it into a store that nobody uses, in one transaction. What instances
+//! held doesn't come along: nothing is reserved, and sessions that were live are settled by the next instance.
+//!
+//! *A change by the operator.* [`api::admin::access`] lets in whoever has ADMIN_KEY, from an address that
+//! [`api::admin::lockout`] has not shut out for guessing. The change and its line in the audit log, with what
+//! [`api::admin::difference`] finds between before and after, are one transaction.
+//!
 //! *An error.* Any room returns [`error::Error`]; its row decides HTTP status, code and close code. Before the
 //! upgrade [`api::answer`] makes it a JSON body; in a session it is an `error` event and a close frame. Our own
 //! causes go to the log once, with the request id.

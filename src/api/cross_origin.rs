@@ -35,7 +35,6 @@ const SHOWN: [&str; 10] = [
 const MAX_AGE: usize = 600;
 
 /// The rules for these origins (`*`: all). Credentials are headers that the page's own code sends: no cookies.
-#[must_use]
 pub fn rules(origins: &[String]) -> Cors {
     let origins = origins.to_vec();
     Cors::default()

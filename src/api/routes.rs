@@ -4,7 +4,7 @@ use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post};
 use actix_web::{HttpResponse, Resource};
 
 use super::admin::{
-    account_actions, accounts, audit, key_actions, keys, license_actions, licenses, sessions, stats, usage,
+    account_actions, accounts, audit, backups, key_actions, keys, license_actions, licenses, sessions, stats, usage,
     usage_events,
 };
 use super::refusal::Refusal;
@@ -103,6 +103,8 @@ fn admin(app: &mut ServiceConfig) {
         .service(at("/admin/sessions").route(get().to(sessions::list)))
         .service(at("/admin/sessions/{id}").route(delete().to(sessions::end)))
         .service(at("/admin/audit").route(get().to(audit::list)))
+        .service(at("/admin/backups").route(post().to(backups::create)).route(get().to(backups::list)))
+        .service(at("/admin/backups/{id}").route(get().to(backups::show)).route(delete().to(backups::delete)))
         .service(at("/admin/stats").route(get().to(stats::show)));
 }
 

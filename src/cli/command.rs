@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::backup::{self, Backup};
 use super::demo::{self, Demo};
 use super::fault::Fault;
 use super::health::{self, Health};
 use super::key::{self, KeyCommand};
 use super::license::{self, LicenseCommand};
 use super::migrate::{self, Migrate};
+use super::restore::{self, Restore};
 use super::session::{self, SessionCommand};
 use super::simulate::{self, Simulate};
 use super::translate::{self, Translate};
@@ -57,7 +59,11 @@ enum Command {
     Usage(UsageCommand),
     /// List and end live sessions
     Session(SessionCommand),
-    // The operator's commands plan and account, backup and restore belong here.
+    /// Write everything that lasts in the store into one file, while gateways serve
+    Backup(Backup),
+    /// Put a backup into a store of either kind that nobody uses
+    Restore(Restore),
+    // The operator's command plan belongs here.
 }
 
 /// Runs what the command line says; a failure is told on standard error.
@@ -89,6 +95,14 @@ async fn dispatch(line: CommandLine) -> Result<(), Fault> {
         Some(Command::Key(command)) => key::run(&command, config).await,
         Some(Command::Usage(command)) => usage::run(&command, config).await,
         Some(Command::Session(command)) => session::run(&command, config).await,
+        Some(Command::Backup(backup)) => {
+            let loaded = Config::read(&Sources::of_process(config))?;
+            backup::run(&backup, &loaded.config, &mut io::stdout())
+        }
+        Some(Command::Restore(restore)) => {
+            let loaded = Config::read(&Sources::of_process(config))?;
+            restore::run(&restore, &loaded.config, &mut io::stdout())
+        }
         Some(Command::Doctor) => {
             let well = doctor::run(&Sources::of_process(config), &mut io::stdout());
             match well.map_err(Fault::of("standard output can't be written"))? {

@@ -1,4 +1,5 @@
 //! The command line: one file per command.
+pub mod backup;
 pub mod caption_view;
 pub mod command;
 pub mod demo;
@@ -9,6 +10,7 @@ pub mod key;
 pub mod license;
 pub mod migrate;
 pub mod reach;
+pub mod restore;
 pub mod screen;
 pub mod serve;
 pub mod session;

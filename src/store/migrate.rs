@@ -2,6 +2,7 @@
 
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection;
+use diesel::migration::MigrationSource;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::backend::AnyConnection;
@@ -46,6 +47,47 @@ pub fn pending(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
         Ok(()) | Err(diesel::result::Error::RollbackTransaction) => pending,
         Err(error) => Err(error.into()),
     }
+}
+
+/// Refuses a store that is not as this version of the program makes it.
+///
+/// # Errors
+/// `Conflict`, with what to do; `StorageUnavailable` when the store can't be read.
+pub fn require_current(connection: &mut AnyConnection) -> Result<(), Error> {
+    let missing = pending(connection)?;
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        return Err(Error::Conflict(format!("the store lacks {missing}: run `livetranslate migrate` first")));
+    }
+    require_known(connection, "the store")
+}
+
+/// Refuses what a later version of this program has migrated.
+///
+/// # Errors
+/// `Conflict`, with what to do; `StorageUnavailable` when it can't be read.
+pub fn require_known(connection: &mut AnyConnection, what: &str) -> Result<(), Error> {
+    let unknown = match connection {
+        AnyConnection::Postgres(postgres) => versions_unknown(postgres)?,
+        AnyConnection::Sqlite(sqlite) => versions_unknown(sqlite)?,
+    };
+    match unknown.first() {
+        None => Ok(()),
+        Some(version) => Err(Error::Conflict(format!(
+            "{what} is of a later version of this program (it has the migration {version}): use that version"
+        ))),
+    }
+}
+
+fn versions_unknown<C, B>(connection: &mut C) -> Result<Vec<String>, Error>
+where
+    C: MigrationHarness<B>,
+    B: diesel::backend::Backend,
+{
+    let known = MigrationSource::<B>::migrations(&MIGRATIONS).map_err(Error::storage)?;
+    let known: Vec<String> = known.iter().map(|migration| migration.name().version().to_string()).collect();
+    let applied = connection.applied_migrations().map_err(Error::storage)?;
+    Ok(applied.iter().map(ToString::to_string).filter(|version| !known.contains(version)).collect())
 }
 
 fn run_pending<C, B>(connection: &mut C) -> Result<Vec<String>, Error>

@@ -3,6 +3,7 @@ pub mod accounts;
 pub mod admin;
 pub mod audio;
 pub mod audit;
+pub mod backups;
 pub mod continuity;
 pub mod leg;
 pub mod members;

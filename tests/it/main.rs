@@ -12,6 +12,7 @@ mod accounts;
 mod admin;
 mod admin_door;
 mod audit;
+mod backup;
 mod book;
 mod budget;
 mod budget_windows;

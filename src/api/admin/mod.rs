@@ -4,6 +4,7 @@ pub mod account_actions;
 pub mod account_draft;
 pub mod accounts;
 pub mod audit;
+pub mod backups;
 pub mod body;
 pub mod checks;
 pub mod csv;

@@ -56,7 +56,11 @@ impl Request {
         store.run(move |connection| self.run(connection, subject, make)).await
     }
 
-    fn run(
+    /// The same for who blocks.
+    ///
+    /// # Errors
+    /// As [`Request::make`].
+    pub fn run(
         self,
         connection: &mut AnyConnection,
         subject: String,
