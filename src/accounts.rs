@@ -147,6 +147,22 @@ impl Accounts {
         self.shared.environment.iter().map(|account| account.id.clone()).collect()
     }
 
+    /// The credential of an account sealed with ENCRYPTION_KEY, where it is sealed with another one; `None` where
+    /// there is nothing to do.
+    ///
+    /// # Errors
+    /// Why it can't be, in a sentence that says what to do.
+    pub fn seal_anew(&self, row: &StoredAccount) -> Result<Option<String>, String> {
+        let seal = self.shared.seal.as_ref();
+        let current = |sealed: &String| seal.is_some_and(|seal| seal.is_current(sealed));
+        if row.sealed_credential.as_ref().is_none_or(current) {
+            return Ok(None);
+        }
+        let opened = credential(seal, row)?;
+        let sealed = opened.map(|opened| self.seal(&row.id, &opened)).transpose();
+        sealed.map_err(|error| error.to_string())
+    }
+
     /// A credential as the store may keep it.
     ///
     /// # Errors

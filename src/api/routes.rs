@@ -140,6 +140,7 @@ fn admin_keys(app: &mut ServiceConfig) {
 
 fn admin_accounts(app: &mut ServiceConfig) {
     app.service(at("/admin/accounts").route(post().to(accounts::create)).route(get().to(accounts::list)))
+        .service(at("/admin/accounts/reseal").route(post().to(account_actions::reseal)))
         .service(
             at("/admin/accounts/{id}")
                 .route(get().to(accounts::show))

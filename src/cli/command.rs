@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::account::{self, AccountCommand};
 use super::backup::{self, Backup};
 use super::demo::{self, Demo};
 use super::fault::Fault;
@@ -59,6 +60,8 @@ enum Command {
     Usage(UsageCommand),
     /// List and end live sessions
     Session(SessionCommand),
+    /// Add, list, test and change upstream accounts
+    Account(AccountCommand),
     /// Write everything that lasts in the store into one file, while gateways serve
     Backup(Backup),
     /// Put a backup into a store of either kind that nobody uses
@@ -95,6 +98,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Fault> {
         Some(Command::Key(command)) => key::run(&command, config).await,
         Some(Command::Usage(command)) => usage::run(&command, config).await,
         Some(Command::Session(command)) => session::run(&command, config).await,
+        Some(Command::Account(command)) => account::run(&command, config).await,
         Some(Command::Backup(backup)) => {
             let loaded = Config::read(&Sources::of_process(config))?;
             backup::run(&backup, &loaded.config, &mut io::stdout())

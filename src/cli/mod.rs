@@ -1,4 +1,5 @@
 //! The command line: one file per command.
+pub mod account;
 pub mod backup;
 pub mod caption_view;
 pub mod command;

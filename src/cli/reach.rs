@@ -118,20 +118,30 @@ pub struct Paging {
     /// Where the page begins, as the page before said
     #[arg(long)]
     cursor: Option<String>,
+    /// The oldest first
+    #[arg(long)]
+    oldest_first: bool,
 }
 
 impl Paging {
     /// The path with its query.
     #[must_use]
     pub fn path(&self, path: &str) -> String {
+        self.path_with(path, &[])
+    }
+
+    /// The same with more parameters, where they are given.
+    #[must_use]
+    pub fn path_with(&self, path: &str, more: &[(&str, Option<&str>)]) -> String {
         let limit = self.limit.to_string();
         let pairs = [
             ("limit", Some(limit.as_str())),
             ("q", self.q.as_deref()),
             ("status", self.status.as_deref()),
             ("cursor", self.cursor.as_deref()),
+            ("sort", self.oldest_first.then_some("created_at")),
         ];
-        with_query(path, &pairs)
+        with_query(path, &[&pairs, more].concat())
     }
 }
 

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::reach::{Paging, Reach, at};
 
 const BASE: &str = "/admin/sessions";
-const COLUMNS: [&str; 6] = ["id", "license_id", "key_id", "model", "started_at", "audio_seconds"];
+const COLUMNS: [&str; 7] = ["id", "license_id", "key_id", "model", "started_at", "away_since", "audio_seconds"];
 
 /// What the command takes.
 #[derive(Debug, Args)]
@@ -22,7 +22,13 @@ pub struct SessionCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List live sessions, newest first
-    List(Paging),
+    List {
+        /// One license's
+        #[arg(long, value_name = "ID")]
+        license: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
+    },
     /// End a session
     End { id: String },
 }
@@ -34,7 +40,10 @@ enum Action {
 pub async fn run(command: &SessionCommand, config: Option<PathBuf>) -> Result<(), Fault> {
     let desk = command.reach.desk(config)?;
     match &command.action {
-        Action::List(paging) => desk.list(&desk.http.get(&paging.path(BASE)).await?, &COLUMNS),
+        Action::List { license, paging } => {
+            let path = paging.path_with(BASE, &[("license_id", license.as_deref())]);
+            desk.list(&desk.http.get(&path).await?, &COLUMNS);
+        }
         Action::End { id } => desk.show(&desk.http.delete(&at(BASE, id, "")).await?),
     }
     Ok(())

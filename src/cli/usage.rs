@@ -43,6 +43,9 @@ enum Action {
         /// One license's
         #[arg(long, value_name = "ID")]
         license: Option<String>,
+        /// Rows at most
+        #[arg(long, value_name = "NUMBER", default_value = "50")]
+        limit: String,
         /// Where the page begins, as the page before said
         #[arg(long)]
         cursor: Option<String>,
@@ -77,8 +80,9 @@ pub async fn run(command: &UsageCommand, config: Option<PathBuf>) -> Result<(), 
             let answer = if desk.json { answer } else { with_total(answer) };
             desk.list(&answer, &columns(group_by));
         }
-        Some(Action::Events { license, cursor }) => {
-            let pairs = [("license_id", license.as_deref()), ("cursor", cursor.as_deref())];
+        Some(Action::Events { license, limit, cursor }) => {
+            let pairs =
+                [("license_id", license.as_deref()), ("limit", Some(limit.as_str())), ("cursor", cursor.as_deref())];
             let answer = desk.http.get(&with_query("/admin/usage/events", &pairs)).await?;
             desk.list(
                 &answer,
@@ -97,7 +101,7 @@ fn columns(group_by: &str) -> Vec<&'static str> {
     let groups = [("day", "day"), ("model", "model"), ("license", "license_id"), ("key", "key_id")];
     let named = |name: &str| group_by.split(',').any(|group| group.trim() == name);
     let mut columns: Vec<&str> = groups.iter().filter(|(name, _)| named(name)).map(|(_, column)| *column).collect();
-    columns.extend(["audio_seconds", "input_tokens", "output_tokens", "sessions"]);
+    columns.extend(["audio_seconds", "input_tokens", "output_tokens", "requests", "sessions"]);
     columns
 }
 

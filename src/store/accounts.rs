@@ -138,6 +138,15 @@ pub fn write(connection: &mut AnyConnection, account: &StoredAccount) -> Result<
     Ok(written > 0)
 }
 
+/// Replaces a sealed credential, if it is still `from`.
+///
+/// # Errors
+/// The store's.
+pub fn reseal(connection: &mut AnyConnection, id: &str, from: &str, to: &str) -> Result<bool, Error> {
+    let same = accounts::table.find(id).filter(accounts::sealed_credential.eq(from));
+    Ok(diesel::update(same).set(accounts::sealed_credential.eq(to)).execute(connection)? > 0)
+}
+
 /// Removes an account; false if there is none with this id.
 ///
 /// # Errors

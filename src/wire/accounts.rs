@@ -98,6 +98,26 @@ pub struct AccountLive {
     pub failed: u64,
 }
 
+/// What sealing all credentials anew came to.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Resealed {
+    /// Accounts whose credential is sealed with ENCRYPTION_KEY now.
+    pub resealed: usize,
+    /// Accounts whose credential was so before.
+    pub already: usize,
+    /// Accounts whose credential stays as it was.
+    pub failed: Vec<NotResealed>,
+}
+
+/// An account whose credential could not be sealed anew.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotResealed {
+    /// Its id.
+    pub id: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
 /// What a test of an upstream account found.
 #[derive(Debug, Clone, Serialize)]
 pub struct AccountTest {

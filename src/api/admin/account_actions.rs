@@ -15,9 +15,10 @@ use crate::ids;
 use crate::store::accounting;
 use crate::store::accounts::{self, StoredAccount};
 use crate::store::announcements;
+use crate::store::backend::AnyConnection;
 use crate::upstream::account::State;
 use crate::upstream::probe;
-use crate::wire::accounts::AccountTest;
+use crate::wire::accounts::{AccountTest, NotResealed, Resealed};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 
@@ -97,6 +98,54 @@ async fn switch(
     gateway.store.run(work).await?;
     gateway.accounts.changed().await;
     show_one(gateway, id).await
+}
+
+/// `POST /admin/accounts/reseal`: seals with ENCRYPTION_KEY what ENCRYPTION_KEY_PREVIOUS had sealed, account by
+/// account: broken off it has done what it had done, and run again it goes on.
+///
+/// # Errors
+/// `StorageUnavailable`.
+pub async fn reseal(operator: Operator, gateway: Data<Gateway>) -> Result<HttpResponse, Refusal> {
+    let trail = Trail::new(&gateway.config, &operator, clock::now());
+    let mut done = Resealed::default();
+    let rows = gateway.store.run(accounts::all).await?;
+    for row in rows.into_iter().filter(|row| row.sealed_credential.is_some()) {
+        let id = row.id.clone();
+        let failed = match gateway.accounts.seal_anew(&row) {
+            Ok(None) => {
+                done.already += 1;
+                continue;
+            }
+            Err(reason) => reason,
+            Ok(Some(sealed)) => {
+                let trail = trail.clone();
+                if gateway.store.run(move |connection| replace(connection, row, sealed, &trail)).await? {
+                    done.resealed += 1;
+                    continue;
+                }
+                "it was changed meanwhile; run this again".to_owned()
+            }
+        };
+        done.failed.push(NotResealed { id, reason: failed });
+    }
+    gateway.accounts.changed().await;
+    Ok(HttpResponse::Ok().json(done))
+}
+
+/// False for an account that is not as it was read.
+fn replace(connection: &mut AnyConnection, row: StoredAccount, sealed: String, trail: &Trail) -> Result<bool, Error> {
+    accounting::transaction(connection, |connection| {
+        accounting::lock_ledger(connection)?;
+        let before = row.sealed_credential.as_deref().unwrap_or_default();
+        if !accounts::reseal(connection, &row.id, before, &sealed)? {
+            return Ok(false);
+        }
+        announcements::announce_accounts(connection)?;
+        let told_before = told(&row);
+        let after = StoredAccount { sealed_credential: Some(sealed), ..row };
+        trail.leave(connection, "account.reseal", &after.id, &difference::between(&told_before, &told(&after)))?;
+        Ok(true)
+    })
 }
 
 /// `POST …/test`: asks the provider for its models with the account's credential. An account that works is asked
