@@ -109,9 +109,11 @@ impl QuotaKeeper {
                 Ok(standings) => {
                     keeper.desk.booking = false;
                     keeper.desk.counter.calls.enter(booking, &standings, Instant::now());
-                    // Where nobody waits, more is gathered first.
+                    // Where nobody waits, more is gathered first. Where somebody does, those who were just answered
+                    // go first: many of them come again, and are booked in one go with those who waited.
                     if std::mem::take(&mut keeper.desk.asked) {
-                        keeper.book_calls(ctx);
+                        let others = tokio::task::yield_now().into_actor(keeper);
+                        ctx.spawn(others.map(|(), keeper, ctx| keeper.book_calls(ctx)));
                     }
                 }
                 Err(error) => {

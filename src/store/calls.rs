@@ -1,10 +1,9 @@
 //! The sentences about HTTP calls in the usage ledger: a row for each call, under the call's own id.
 
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 
 use super::backend::AnyConnection;
-use super::record_set::{json, record_set};
+use super::record_set::{self, record_set};
 use super::schema::usage_events;
 use super::usage_sums::{self, Counts, Used};
 use crate::error::Error;
@@ -88,7 +87,7 @@ pub fn append(connection: &mut AnyConnection, rows: &[CallRow]) -> Result<(), Er
          account) SELECT id, 0, input_tokens + output_tokens, license_id, key_id, model, 0, input_tokens, \
          output_tokens, occurred_at_us, 1, cached_tokens, reasoning_tokens, usage_source, route, account FROM v"
     );
-    diesel::sql_query(statement).bind::<Text, _>(json(rows)?).execute(connection)?;
+    record_set::run(connection, &statement, rows)?;
     usage_sums::add(connection, rows.iter().map(Used::from))
 }
 

@@ -3,12 +3,14 @@
 //! A budget is its license's own, or one key's ([`payer::NO_KEY`] tells them apart); whoever uses a key is counted on
 //! both. Each function is one set-based statement, or one guarded `UPDATE`.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable};
 
 use super::backend::AnyConnection;
 use super::cushions;
-use super::record_set::{json, record_set};
+use super::record_set::{self, record_set};
 use super::schema::{budget_slices, budgets, sessions};
 use crate::error::Error;
 use crate::payer;
@@ -135,33 +137,48 @@ pub fn charge(connection: &mut AnyConnection, unit: &str, charges: &[Charge], le
     if charges.is_empty() {
         return Ok(());
     }
-    let columns = [("license_id", "text"), ("key_id", "text"), ("used", "bigint"), ("reserved", "bigint")];
-    let rows = record_set(connection, &columns);
-    let (leaves, owned) = (leaves_at(leaving), "budgets.license_id = v.license_id AND budgets.key_id = v.key_id");
+    let leaves: Vec<(String, i64)> = leaving.iter().map(|(span, at_us)| (format!("leaves_{span}"), *at_us)).collect();
+    let columns =
+        [("unit", "text"), ("license_id", "text"), ("key_id", "text"), ("used", "bigint"), ("reserved", "bigint")];
+    let columns = columns.into_iter().chain(leaves.iter().map(|(name, _)| (name.as_str(), "bigint")));
+    let set = record_set(connection, &columns.collect::<Vec<_>>());
+    let leaves_at = leaves_at(leaving);
+    let owned = "budgets.license_id = v.license_id AND budgets.key_id = v.key_id AND budgets.unit = v.unit";
+    let leaves: BTreeMap<&str, i64> = leaves.iter().map(|(name, at_us)| (name.as_str(), *at_us)).collect();
+    let rows: Vec<Charged<'_>> = charges.iter().map(|charge| Charged { unit, charge, leaves: &leaves }).collect();
     let statement = format!(
-        "{rows} UPDATE budgets SET used_units = used_units + v.used, \
+        "{set} UPDATE budgets SET used_units = used_units + v.used, \
          reserved_units = CASE WHEN reserved_units + v.reserved < 0 THEN 0 ELSE reserved_units + v.reserved END, \
-         period_end_us = CASE WHEN window_mode = 'rolling' AND v.used <> 0 AND period_end_us IS NULL THEN {leaves} \
-         ELSE period_end_us END FROM v WHERE {owned} AND budgets.unit = $2"
+         period_end_us = CASE WHEN window_mode = 'rolling' AND v.used <> 0 \
+         AND (period_end_us IS NULL OR period_end_us > {leaves_at}) THEN {leaves_at} ELSE period_end_us END \
+         FROM v WHERE {owned}"
     );
-    let written = json(charges)?;
-    diesel::sql_query(statement).bind::<Text, _>(&written).bind::<Text, _>(unit).execute(connection)?;
+    record_set::run(connection, &statement, &rows)?;
     if charges.iter().all(|charge| charge.used == 0) {
         return Ok(());
     }
     let statement = format!(
-        "{rows} INSERT INTO budget_slices (budget_id, leaves_at_us, used_units) \
-         SELECT budgets.id, {leaves}, v.used FROM v JOIN budgets ON {owned} \
-         WHERE budgets.unit = $2 AND budgets.window_mode = 'rolling' AND v.used <> 0 \
+        "{set} INSERT INTO budget_slices (budget_id, leaves_at_us, used_units) \
+         SELECT budgets.id, {leaves_at}, v.used FROM v JOIN budgets ON {owned} \
+         WHERE budgets.window_mode = 'rolling' AND v.used <> 0 \
          ON CONFLICT (budget_id, leaves_at_us) DO UPDATE SET used_units = budget_slices.used_units + excluded.used_units"
     );
-    diesel::sql_query(statement).bind::<Text, _>(&written).bind::<Text, _>(unit).execute(connection)?;
+    record_set::run(connection, &statement, &rows)?;
     Ok(())
 }
 
+/// A charge as its statements read it: their text never changes.
+#[derive(serde::Serialize)]
+struct Charged<'a> {
+    unit: &'a str,
+    #[serde(flatten)]
+    charge: &'a Charge,
+    #[serde(flatten)]
+    leaves: &'a BTreeMap<&'a str, i64>,
+}
+
 fn leaves_at(leaving: &Leaving) -> String {
-    let cases: Vec<String> =
-        leaving.iter().map(|(span, at_us)| format!("WHEN '{span}' THEN CAST({at_us} AS BIGINT)")).collect();
+    let cases: Vec<String> = leaving.iter().map(|(span, _)| format!("WHEN '{span}' THEN v.leaves_{span}")).collect();
     format!("CASE budgets.window_span {} END", cases.join(" "))
 }
 
@@ -199,7 +216,7 @@ pub fn charge_late(
             );
             diesel::insert_into(budget_slices::table).values(row).execute(connection)?;
         }
-        if next.is_none() {
+        if next.is_none_or(|next| next > *leaves_at_us) {
             let waiting = budgets::table.find(&id);
             diesel::update(waiting).set(budgets::period_end_us.eq(Some(*leaves_at_us))).execute(connection)?;
         }

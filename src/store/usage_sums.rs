@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use diesel::prelude::*;
-use diesel::sql_types::Text;
 use serde::Serialize;
 
 use super::backend::AnyConnection;
-use super::record_set::{json, record_set};
+use super::record_set::{self, record_set};
 use crate::error::Error;
 
 /// A quarter of an hour, at which the days of every time zone begin.
@@ -162,7 +160,7 @@ pub fn add<'a>(connection: &mut AnyConnection, used: impl IntoIterator<Item = Us
         counted.join(", ")
     );
     for some in rows.chunks(AT_ONCE) {
-        diesel::sql_query(&statement).bind::<Text, _>(json(some)?).execute(connection)?;
+        record_set::run(connection, &statement, some)?;
     }
     Ok(())
 }
