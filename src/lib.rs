@@ -114,6 +114,12 @@
 //! left whole, so that no window of that length holds more than was allowed. A reset moves the mark from which a budget
 //! counts; the ledger stays. Beyond its soft limit answers warn.
 //!
+//! *A report.* Whatever writes a row of usage, or begins a session, adds to [`store::usage_sums`] in the same transaction:
+//! quarters of an hour, at which the days of every time zone begin, and days, each in several grains. A question over a
+//! span of time is cut ([`store::usage_span`]) into the coarsest sums that answer it exactly, and rows at the ragged
+//! ends. Rows go after USAGE_RETENTION_DAYS ([`retention`]), sums stay. [`store::reconciliation`] holds budgets against
+//! them.
+//!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.
 //! A change is told to the roster, which tells the license's live sessions, and announced to other instances.

@@ -4,8 +4,8 @@ use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post};
 use actix_web::{HttpResponse, Resource};
 
 use super::admin::{
-    account_actions, accounts, audit, backups, key_actions, keys, license_actions, licenses, sessions, stats, usage,
-    usage_events,
+    account_actions, accounts, audit, backups, key_actions, keys, license_actions, licenses, reconcile, sessions,
+    stats, usage, usage_events,
 };
 use super::refusal::Refusal;
 use super::{anthropic, health, jwks, license, models, native, openai, pages, realtime, tasks, tickets};
@@ -100,6 +100,7 @@ fn admin(app: &mut ServiceConfig) {
     app.service(at("/admin/usage").route(get().to(usage::report)))
         .service(at("/admin/usage/events").route(get().to(usage_events::list)))
         .service(at("/admin/usage/reset").route(post().to(usage::reset)))
+        .service(at("/admin/usage/reconcile").route(get().to(reconcile::show)).route(post().to(reconcile::settle)))
         .service(at("/admin/sessions").route(get().to(sessions::list)))
         .service(at("/admin/sessions/{id}").route(delete().to(sessions::end)))
         .service(at("/admin/audit").route(get().to(audit::list)))

@@ -25,6 +25,16 @@ pub fn leaving(at: Timestamp) -> [(&'static str, i64); 4] {
     })
 }
 
+/// What each window that rolls counts at `at`, by its word: since when, in microseconds since 1970, and its length.
+#[must_use]
+pub fn counting(at: Timestamp) -> [(&'static str, i64, i64); 4] {
+    let at = at.as_microsecond();
+    ROLLING.map(|(span, length, slice)| {
+        let (length_us, slice_us) = (length * SECOND_US, slice * SECOND_US);
+        (span, (at - length_us).div_euclid(slice_us) * slice_us, length_us)
+    })
+}
+
 /// The first period of a budget that is made at `at`: a rolling one begins now, and has nothing to forget yet.
 ///
 /// # Errors
@@ -116,6 +126,14 @@ mod tests {
         let leaves = |span| leaving(at).iter().find(|(known, _)| *known == span).unwrap().1;
         let time = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond();
         assert_eq!(leaves("5h"), time("2026-11-21T08:05:00Z"));
+        // What is counted has not left, and what came before has.
+        for (span, from_us, _) in counting(at) {
+            let leaves = |at_us: i64| {
+                let at = Timestamp::from_microsecond(at_us).unwrap();
+                leaving(at).iter().find(|(known, _)| *known == span).unwrap().1
+            };
+            assert!(leaves(from_us) > at.as_microsecond() && leaves(from_us - 1) <= at.as_microsecond(), "{span}");
+        }
         assert_eq!(leaves("1d"), time("2026-11-22T03:05:00Z"));
         assert_eq!(leaves("1w"), time("2026-11-28T03:30:00Z"));
         assert_eq!(leaves("1mo"), time("2026-12-21T04:00:00Z"));

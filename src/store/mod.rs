@@ -23,6 +23,7 @@ pub mod licenses;
 pub mod lock;
 pub mod migrate;
 pub mod page;
+pub mod reconciliation;
 pub mod record_set;
 pub mod residence;
 pub mod restore;

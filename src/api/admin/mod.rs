@@ -19,6 +19,7 @@ pub mod lockout;
 pub mod once;
 pub mod paging;
 pub mod plans;
+pub mod reconcile;
 pub mod sessions;
 pub mod span;
 pub mod stats;
