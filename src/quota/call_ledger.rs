@@ -50,7 +50,7 @@ pub fn write(
         let mut balances = Balances::load(connection, license_ids.clone())?;
         let holds = call_holds::of_instance(connection, &instance.id, &license_ids)?;
         let holds: HashMap<String, Hold> = holds.into_iter().map(|hold| (hold.payer(), hold)).collect();
-        let mut standings = Vec::with_capacity(batch.lines.len());
+        let (mut standings, mut changed) = (Vec::with_capacity(batch.lines.len()), Vec::new());
         let (mut tokens, mut requests) = (Sums::default(), Sums::default());
         for line in &batch.lines {
             let (license_id, key_id) = (payer::license(&line.payer), payer::key(&line.payer));
@@ -63,11 +63,12 @@ pub fn write(
             balances.hold(&line.payer, TOKENS, change.0);
             balances.hold(&line.payer, REQUESTS, change.1);
             if change != (0, 0) {
-                let hold = Hold { tokens: standing.held.tokens, requests: standing.held.requests, ..before.clone() };
-                call_holds::set(connection, &instance.id, &hold)?;
+                let Amounts { tokens, requests } = standing.held;
+                changed.push(Hold { tokens, requests, ..before.clone() });
             }
             standings.push(standing);
         }
+        call_holds::set(connection, &instance.id, &changed)?;
         // The ledger is this transaction's alone: what was read above is so still.
         tokens.book(connection, TOKENS, now)?;
         requests.book(connection, REQUESTS, now)?;

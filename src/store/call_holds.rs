@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::backend::AnyConnection;
+use super::record_set::{self, record_set};
 use super::schema::{call_holds, instances};
 use crate::error::Error;
 use crate::payer;
@@ -16,7 +17,7 @@ impl Hold {
 }
 
 /// What an instance has reserved for the calls of a license, or for those with one of its keys.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Queryable, Selectable)]
 #[diesel(table_name = call_holds)]
 pub struct Hold {
     /// Whose budgets.
@@ -53,30 +54,48 @@ pub fn held_now(connection: &mut AnyConnection, license_id: &str, key_id: &str) 
     Ok(counted.fold((0, 0), |sum, hold| (sum.0 + hold.tokens, sum.1 + hold.requests)))
 }
 
-/// Notes what an instance has reserved now; nothing at all forgets it. The budgets are the caller's to change.
+/// Notes what an instance has reserved now, each payer once; nothing at all forgets it. The budgets are the caller's to
+/// change.
 ///
 /// # Errors
 /// The store's.
-pub fn set(connection: &mut AnyConnection, instance_id: &str, hold: &Hold) -> Result<(), Error> {
-    let row = call_holds::table.find((instance_id, &hold.license_id, &hold.key_id));
-    if hold.tokens == 0 && hold.requests == 0 {
-        diesel::delete(row).execute(connection)?;
-        return Ok(());
-    }
-    let now = (
-        call_holds::tokens.eq(hold.tokens),
-        call_holds::requests.eq(hold.requests),
-        call_holds::until_us.eq(None::<i64>),
-    );
-    if diesel::update(row).set(now).execute(connection)? == 0 {
-        let whose = (
-            call_holds::instance_id.eq(instance_id),
-            call_holds::license_id.eq(&hold.license_id),
-            call_holds::key_id.eq(&hold.key_id),
+pub fn set(connection: &mut AnyConnection, instance_id: &str, holds: &[Hold]) -> Result<(), Error> {
+    const COLUMNS: [(&str, &str); 5] = [
+        ("instance_id", "text"),
+        ("license_id", "text"),
+        ("key_id", "text"),
+        ("tokens", "bigint"),
+        ("requests", "bigint"),
+    ];
+    let row = |hold| Held { instance_id, hold };
+    let (some, nothing): (Vec<&Hold>, Vec<&Hold>) =
+        holds.iter().partition(|hold| hold.tokens != 0 || hold.requests != 0);
+    let set = record_set(connection, &COLUMNS);
+    if !some.is_empty() {
+        let statement = format!(
+            "{set} INSERT INTO call_holds (instance_id, license_id, key_id, tokens, requests) \
+             SELECT instance_id, license_id, key_id, tokens, requests FROM v WHERE true \
+             ON CONFLICT (instance_id, license_id, key_id) \
+             DO UPDATE SET tokens = excluded.tokens, requests = excluded.requests, until_us = NULL"
         );
-        diesel::insert_into(call_holds::table).values((whose.0, whose.1, whose.2, now.0, now.1)).execute(connection)?;
+        record_set::run(connection, &statement, &some.into_iter().map(row).collect::<Vec<_>>())?;
+    }
+    if !nothing.is_empty() {
+        let statement = format!(
+            "{set} DELETE FROM call_holds WHERE (instance_id, license_id, key_id) \
+             IN (SELECT instance_id, license_id, key_id FROM v)"
+        );
+        record_set::run(connection, &statement, &nothing.into_iter().map(row).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+/// A row as the statements read it.
+#[derive(serde::Serialize)]
+struct Held<'a> {
+    instance_id: &'a str,
+    #[serde(flatten)]
+    hold: &'a Hold,
 }
 
 /// Sets a term for what instances hold that are not known any more: they may be there, and only cut off. Those that

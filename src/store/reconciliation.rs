@@ -214,7 +214,9 @@ fn of_sums(grain: &str, span: &str) -> String {
 fn of_rows(span: &str) -> String {
     let of = counted("r.samples", "r.input_tokens + r.output_tokens", "r.requests");
     let used = total(&of, "usage_events AS r", &span.replace('?', "r.occurred_at_us"));
-    let begun = total(&counted("0", "0", "1"), "sessions AS r", &span.replace('?', "r.started_at_us"));
+    // To sum what names no column of `r` would be to sum up the budgets.
+    let began = "CASE WHEN r.id = '' THEN 0 ELSE 1 END";
+    let begun = total(&counted("0", "0", began), "sessions AS r", &span.replace('?', "r.started_at_us"));
     format!("{used} + {begun}")
 }
 
