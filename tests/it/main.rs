@@ -32,6 +32,7 @@ mod operator_commands;
 mod process;
 mod program;
 mod purses;
+mod reconcile;
 mod refusals;
 mod relay;
 mod replacement;

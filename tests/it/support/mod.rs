@@ -11,3 +11,4 @@ pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod scissors;
 pub(crate) mod stub;
+pub(crate) mod usage;
