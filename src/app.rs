@@ -37,8 +37,9 @@ use crate::quota::calls;
 use crate::quota::heartbeat;
 use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
-use crate::quota::rate::Rates;
+use crate::quota::rates::Rates;
 use crate::quota::replay;
+use crate::quota::shared_rate::{self, SharedRates};
 use crate::quota::shelter::Shelter;
 use crate::retention;
 use crate::session::roster::Roster;
@@ -145,7 +146,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         accounts,
         pool,
         roster: Roster::start(config.max_sessions(), config.continuity_memory(), metrics.clone()),
-        rates: Rates::default(),
+        rates: rates(&config, &metrics).await?,
         metrics,
         store,
         config: Arc::new(config),
@@ -174,6 +175,14 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     }
     log::info!("LiveTranslate Central {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     Ok(Running { address, admin_address, servers, gateway, presence, disk_watch })
+}
+
+/// Limits that instances share, where there is a Redis for it: even one that can't be reached yet.
+async fn rates(config: &Config, metrics: &Metrics) -> Result<Rates, Error> {
+    let Some(url) = &config.store.redis_url else { return Ok(Rates::default()) };
+    let patience = Duration::from_millis(config.store.redis_timeout_ms);
+    let shared = SharedRates::start(url, (patience, shared_rate::LEASE), metrics.clone()).await?;
+    Ok(Rates::over_all(shared, metrics.clone()))
 }
 
 fn resume_window(config: &Config) -> SignedDuration {

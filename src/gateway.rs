@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::metrics::Metrics;
 use crate::quota::keeper::Quota;
-use crate::quota::rate::Rates;
+use crate::quota::rates::Rates;
 use crate::session::roster::Roster;
 use crate::signer::Signer;
 use crate::store::connection::Store;

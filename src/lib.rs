@@ -28,7 +28,7 @@
 //! | 5 | [`gateway`]: what handlers may use |
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
 //! |   | [`completion`]: one HTTP call. The pure `head`, `outgoing`, `failure`, `relay`, `meter` and `usage`; the shells `call` (from account to account), `attempt` (one of them) and `pump` (a stream to its end); `bill`: what it owes |
-//! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store; for HTTP calls the pure `purse` and `rate`, `calls` and the transaction in `call_ledger`; [`retention`]: removes what is old enough, an hour at a time |
+//! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store; for HTTP calls the pure `purse` and `rate`, `calls` and the transaction in `call_ledger`, `rates` with `shared_rate` over `redis`; [`retention`]: removes what is old enough, an hour at a time |
 //! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health`, `models` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`seal`]: credentials at rest; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are; [`payer`]: whose budgets count |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
@@ -92,7 +92,7 @@
 //! a version of their own, which [`accounts`] looks at once a second.
 //!
 //! *A chat call.* [`api::serve`]: guard (asks the store about a credential once a second at most) → [`completion::head`]
-//! reads what must be known of the body → [`quota::rate`] → the call's share of its license's budgets → a task of its
+//! reads what must be known of the body → [`quota::rates`] → the call's share of its license's budgets → a task of its
 //! own, [`completion::call`]: choose an account → [`completion::outgoing`] says the request in its words, unknown fields
 //! intact → [`completion::attempt`] waits for the first byte that the caller may see. Until then a failure that is the
 //! account's ([`completion::failure`]) leads to the next account; one that is the request's is told in the provider's
@@ -119,6 +119,10 @@
 //! span of time is cut ([`store::usage_span`]) into the coarsest sums that answer it exactly, and rows at the ragged
 //! ends. Rows go after USAGE_RETENTION_DAYS ([`retention`]), sums stay. [`store::reconciliation`] holds budgets against
 //! them.
+//! *A call's pace.* [`quota::rates`] asks [`quota::shared_rate`], where REDIS_URL is set: one script takes from the
+//! buckets of license and key, by Redis' clock, or from none, and notes the call as running under a lease that is
+//! renewed while it runs. [`quota::redis`] sends what many calls ask in one go; whoever waits in vain for the first time
+//! has waited for all: until Redis answers again each process goes by its own [`quota::rate`].
 //!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.

@@ -37,6 +37,10 @@ pub struct Metrics {
     pub queue_depth: IntGaugeVec,
     /// Upstream dials, by outcome: `ok` or an error code.
     pub upstream_dials: IntCounterVec,
+    /// Whether Redis is there: 1 or 0; no figure where limits are not shared through one.
+    pub redis_up: IntGaugeVec,
+    /// Calls whose rates this instance kept by itself, Redis being away.
+    pub rate_fallbacks: IntCounter,
     /// HTTP calls.
     pub calls: CallMetrics,
     /// Calls under way, by upstream account.
@@ -73,6 +77,11 @@ impl Metrics {
             quota_flush_failures: IntCounter::new("quota_flush_failures_total", "Usage transactions tried again")?,
             queue_depth: IntGaugeVec::new(Opts::new("queue_depth", "Entries waiting, by queue"), &["queue"])?,
             upstream_dials: labelled("upstream_dials_total", "Upstream dials, by outcome", "outcome")?,
+            redis_up: IntGaugeVec::new(
+                Opts::new("redis_up", "Whether the Redis that limits are shared through is there"),
+                &[],
+            )?,
+            rate_fallbacks: IntCounter::new("rate_fallbacks_total", "Calls whose rates were kept without Redis")?,
             calls: CallMetrics::new(&registry)?,
             account_in_flight: by_account("account_in_flight", "Calls under way, by upstream account")?,
             account_outcomes: IntCounterVec::new(
@@ -115,6 +124,8 @@ impl Metrics {
         registry.register(Box::new(self.quota_flush_failures.clone()))?;
         registry.register(Box::new(self.queue_depth.clone()))?;
         registry.register(Box::new(self.upstream_dials.clone()))?;
+        registry.register(Box::new(self.redis_up.clone()))?;
+        registry.register(Box::new(self.rate_fallbacks.clone()))?;
         registry.register(Box::new(self.account_in_flight.clone()))?;
         registry.register(Box::new(self.account_outcomes.clone()))?;
         registry.register(Box::new(self.account_available.clone()))

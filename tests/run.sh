@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test. Sets up by itself what the tests need: a throw-away PostgreSQL (unless TEST_DATABASE_URL names
-# one) and the vendors' Python SDKs. Nothing is skipped: what can't be set up ends the run with what to do.
+# one), the program redis-server (each test starts its own) and the vendors' Python SDKs. Nothing is skipped: what can't be set up ends the run with what to do.
 # Usage: tests/run.sh [arguments of cargo test]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -90,6 +90,24 @@ if [ -n "${TEST_DATABASE_URL:-}" ]; then
 else
     start_postgres
 fi
+
+# --- Redis ----------------------------------------------------------------------------------------------------
+install_redis() {
+    # Debian's package would start a service that no test asks for: while it is installed, services are not started,
+    # unless this machine has a rule of its own for that.
+    local rule=/usr/sbin/policy-rc.d
+    if command -v apt-get >/dev/null && [ ! -e "$rule" ] && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$rule" >/dev/null
+        as_root chmod 755 "$rule"
+        # In a subshell, whose end is seen even if apt_install ends the run.
+        (apt_install redis-server) || { as_root rm -f "$rule"; exit 1; }
+        as_root rm -f "$rule"
+    else
+        apt_install redis-server
+    fi
+    command -v redis-server >/dev/null || fail "redis-server was installed but is not in PATH"
+}
+command -v redis-server >/dev/null || install_redis
 
 # --- the vendors' SDKs ----------------------------------------------------------------------------------------
 python=target/python/bin/python

@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::quota::redis::Standing;
 use crate::store::connection::Store;
 use crate::upstream::pool::AccountState;
 
@@ -56,9 +57,10 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
     let serves = there || gateway.quota.away().is_bridged();
     let quota = gateway.quota.healthy() && away_since.is_none() && !full;
     let upstream = upstream(&gateway);
+    let redis = redis(&gateway);
     let draining = gateway.draining();
     let word = |good: bool, bad: &'static str| if good { "ok" } else { bad };
-    let status = match (serves, there && quota && upstream == "ok" && !draining) {
+    let status = match (serves, there && quota && upstream == "ok" && redis != "unavailable" && !draining) {
         (true, true) => "ok",
         (true, false) => "degraded",
         (false, _) => "unavailable",
@@ -71,8 +73,7 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
         "components": {
             "database": if full { "disk full" } else { word(there && away_since.is_none(), "unavailable") },
             "upstream": upstream,
-            // No limit is shared between instances yet.
-            "redis": "unused",
+            "redis": redis,
             "quota": word(quota, "failing"),
         },
         "database_away_since": away_since,
@@ -81,6 +82,15 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "2")).json(body)
+    }
+}
+
+/// Whether limits are shared between instances, if they are to be.
+fn redis(gateway: &Gateway) -> &'static str {
+    match gateway.rates.standing() {
+        None => "unused",
+        Some(Standing::There) => "ok",
+        Some(Standing::Away | Standing::Unknown) => "unavailable",
     }
 }
 

@@ -26,10 +26,11 @@ use crate::credentials::Known;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
-use crate::license::{License, Limits};
+use crate::license::License;
 use crate::payer;
 use crate::quota::purse::Amounts;
-use crate::quota::rate::Pass;
+use crate::quota::rate::Subject;
+use crate::quota::rates::Pass;
 use crate::session::socket::ClientSocket;
 use crate::upstream::account::{Account, Kind, Mode, State};
 use crate::wire::members::Members;
@@ -74,29 +75,23 @@ pub async fn serve(
         return Err(Error::field("Content-Encoding", "send the body as it is, without Content-Encoding"));
     }
     bodies::check_length(request, gateway.config.server.max_body_bytes)?;
-    let (license_id, limits) = (caller.license_id.clone(), caller.limits());
-    let pass = enter(gateway, request, &license_id, &limits)?;
+    let license_id = caller.license_id.clone();
+    let pass = enter(gateway, request, caller.subjects()).await?;
     let asked = Asked { api, passed, streams, arrived };
-    let reply = ask(gateway, (request, payload), asked, caller, pass)
-        .await
-        .inspect_err(|_| tell_rates(gateway, request, &license_id, &limits))?;
+    let reply = ask(gateway, (request, payload), asked, caller, pass).await?;
     request.extensions_mut().insert(reply.readings);
     Ok(Answered { reply, license_id })
 }
 
-/// Lets a call begin within its license's limits, before anything of it is read. Whatever it is answered with tells
+/// Lets a call begin within its caller's limits, before anything of it is read. Whatever it is answered with tells
 /// how they stand.
 ///
 /// # Errors
 /// `RateLimited`, `ConcurrencyLimit`.
-pub fn enter(gateway: &Gateway, request: &HttpRequest, license_id: &str, limits: &Limits) -> Result<Pass, Error> {
-    let entered = gateway.rates.enter(license_id, limits, 0, Instant::now());
-    tell_rates(gateway, request, license_id, limits);
+pub async fn enter(gateway: &Gateway, request: &HttpRequest, subjects: Vec<Subject>) -> Result<Pass, Error> {
+    let (entered, readings) = gateway.rates.enter(subjects, Instant::now()).await;
+    request.extensions_mut().insert(readings);
     entered
-}
-
-fn tell_rates(gateway: &Gateway, request: &HttpRequest, license_id: &str, limits: &Limits) {
-    request.extensions_mut().insert(gateway.rates.read(license_id, limits, Instant::now()));
 }
 
 /// What is asked, besides the body.
@@ -176,8 +171,9 @@ impl Allowed {
         hasher.finish()
     }
 
-    fn limits(&self) -> Limits {
-        self.license().map(|license| license.limits.clone()).unwrap_or_default()
+    /// Whose limits the call keeps.
+    fn subjects(&self) -> Vec<Subject> {
+        self.known.as_deref().map(|(license, key)| Subject::of(license, key.as_ref())).unwrap_or_default()
     }
 }
 
@@ -246,7 +242,7 @@ async fn bill(
         let usual = || gateway.quota.calls().usual_output(&payer).unsigned_abs().max(USUAL_OUTPUT);
         head.input_tokens.saturating_add(head.most_output.unwrap_or_else(usual))
     };
-    pass.set_aside(tokens, Instant::now())?;
+    pass.set_aside(tokens, Instant::now()).await?;
     let share = if api.is_metered() {
         let need = Amounts { tokens: i64::try_from(tokens).unwrap_or(i64::MAX), requests: 1 };
         Some(gateway.quota.reserve(&payer, need).await?)

@@ -22,7 +22,7 @@ use crate::config::settings::Secret;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::license::License;
-use crate::quota::rate::Readings;
+use crate::quota::rate::{Readings, Subject};
 use crate::store::connection::Store;
 use crate::store::upstream_tasks;
 use crate::upstream::account::{Account, Kind};
@@ -141,7 +141,7 @@ async fn ask(
             }
             let account = account_of(gateway, request, &known.0, id).await?.ok_or_else(no_such)?;
             // What the provider is asked counts as a request, though it costs nothing.
-            (account, Some(serve::enter(gateway, request, &known.0.id, &known.0.limits)?))
+            (account, Some(serve::enter(gateway, request, Subject::of(&known.0, known.1.as_ref())).await?))
         }
     };
     let url = format!("{}/api/v1/tasks/{id}{action}", account.base_url);

@@ -1,4 +1,4 @@
-//! `livetranslate doctor`: looks at settings, store, accounts, provider, clock and limits, and says what to mend.
+//! `livetranslate doctor`: looks at settings, store, Redis, accounts, provider, clock and limits, and says what to mend.
 
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::accounts as upstream;
 use crate::config::Config;
 use crate::config::sources::Sources;
+use crate::quota::redis as shared;
 use crate::store::accounts as stored;
 use crate::store::connection::{Location, Store};
 use crate::store::disk;
@@ -46,6 +47,7 @@ fn findings(sources: &Sources) -> Vec<Finding> {
     vec![
         ("settings", Ok(mode.to_owned())),
         ("store", store(&config)),
+        ("redis", redis(&config)),
         ("accounts", accounts(&config)),
         ("disk", disk(&config)),
         ("provider", provider(&config)),
@@ -68,6 +70,21 @@ fn store(config: &Config) -> Result<String, String> {
     match pending.len() {
         0 => Ok(format!("{kind}, up to date")),
         count => Ok(format!("{kind}; {count} migrations will be run at the next start: {}", pending.join(", "))),
+    }
+}
+
+/// Whether what instances share limits through answers.
+fn redis(config: &Config) -> Result<String, String> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let Some(url) = &config.store.redis_url else {
+        return Ok("not set: each instance keeps rate limits by itself".to_owned());
+    };
+    match shared::try_once(url, PATIENCE) {
+        Ok(()) => Ok("answers: rate limits are shared through it".to_owned()),
+        Err(error) => Err(format!(
+            "does not answer ({error}); until it does each instance keeps rate limits by itself: check REDIS_URL and \
+             that the server runs"
+        )),
     }
 }
 
@@ -178,6 +195,12 @@ mod tests {
         let said = String::from_utf8(out).unwrap();
         assert!(said.contains("mend  provider  no account: set DASHSCOPE_API_KEY"), "{said}");
         assert!(said.contains("central.db will be made"), "{said}");
+        assert!(said.contains("ok    redis     not set"), "{said}");
+        let nobody = [&places[..], &[("REDIS_URL", "redis://:p4ssword@127.0.0.1:1")]].concat();
+        let mut out = Vec::new();
+        assert!(!run(&sources(&nobody), &mut out).unwrap());
+        let said = String::from_utf8(out).unwrap();
+        assert!(said.contains("mend  redis     does not answer") && !said.contains("p4ss"), "{said}");
         let with_key = [&places[..], &[("DASHSCOPE_API_KEY", "sk-x")]].concat();
         let mut out = Vec::new();
         assert!(run(&sources(&with_key), &mut out).unwrap(), "{}", String::from_utf8_lossy(&out));

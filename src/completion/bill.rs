@@ -7,7 +7,8 @@ use super::usage::{Source, Usage};
 use crate::clock;
 use crate::metrics::calls::CallMetrics;
 use crate::quota::calls::Share;
-use crate::quota::rate::{Pass, Readings};
+use crate::quota::rate::Readings;
+use crate::quota::rates::Pass;
 use crate::store::calls::CallRow;
 
 /// Whose call it is.

@@ -76,6 +76,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("store.url", &["DATABASE_URL", "STORE_PATH"], Kind::StoreUrl),
     setting("store.data_dir", &["DATA_DIR"], Kind::Text),
     setting("store.redis_url", &["REDIS_URL"], Kind::RedisUrl),
+    setting("store.redis_timeout_ms", &["REDIS_TIMEOUT_MS"], MILLISECONDS),
     setting("store.grace_seconds", &["STORE_GRACE_SECONDS"], SECONDS),
     setting("store.disk_margin_bytes", &["STORE_DISK_MARGIN_BYTES"], Kind::Whole(0, i64::MAX)),
     setting("store.usage_retention_days", &["USAGE_RETENTION_DAYS"], DAYS),

@@ -45,6 +45,8 @@ pub struct Store {
     pub data_dir: std::path::PathBuf,
     /// Limits shared by several instances.
     pub redis_url: Option<Secret>,
+    /// A Redis that takes longer to answer is away, milliseconds.
+    pub redis_timeout_ms: u64,
     /// How long sessions go on without the store, seconds.
     pub grace_seconds: u64,
     /// New sessions are refused while DATA_DIR's file system has less room, bytes.

@@ -1,15 +1,66 @@
-//! How fast a license may call: buckets that fill over a minute, and calls at once. Held by this process.
+//! How fast licenses and keys may call: buckets that fill over a minute, and calls at once. Pure.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::license::Limits;
+use crate::license::{ApiKey, License, Limits};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Licenses remembered at most; a full bucket is forgotten without harm.
-const LICENSES: usize = 50_000;
+/// Subjects remembered at most; a full bucket is forgotten without harm.
+const SUBJECTS: usize = 50_000;
+
+/// Whose limits a call keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// A license's id, or a key's.
+    pub id: String,
+    /// At least one of its rates, or its calls at once, is limited.
+    pub limits: Limits,
+}
+
+impl Subject {
+    /// Those that limit a call: its license, and the key that was used. Most limit nothing.
+    #[must_use]
+    pub fn of(license: &License, key: Option<&ApiKey>) -> Vec<Self> {
+        let key = key.map(|key| (&key.id, &key.narrowing.limits));
+        let limited = [(&license.id, &license.limits)].into_iter().chain(key).filter(|(_, limits)| is_limited(limits));
+        limited.map(|(id, limits)| Self { id: id.clone(), limits: limits.clone() }).collect()
+    }
+}
+
+fn is_limited(limits: &Limits) -> bool {
+    limits.rpm_limit.is_some() || limits.tpm_limit.is_some() || limits.max_parallel_requests.is_some()
+}
+
+/// What a call takes out of the buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// To begin: a request. What it will use in tokens is not known yet; none may be owed.
+    Begin,
+    /// Tokens.
+    Tokens(u64),
+}
+
+impl Amount {
+    /// Requests and tokens that are taken.
+    #[must_use]
+    pub fn taken(self) -> [u64; 2] {
+        match self {
+            Self::Begin => [1, 0],
+            Self::Tokens(tokens) => [0, tokens],
+        }
+    }
+
+    /// Requests and tokens that must be there.
+    #[must_use]
+    pub fn wanted(self) -> [u64; 2] {
+        match self {
+            Self::Begin => [1, 1],
+            Self::Tokens(tokens) => [0, tokens],
+        }
+    }
+}
 
 /// A bucket that holds a minute's worth, and fills evenly.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,15 +80,15 @@ impl Bucket {
         self.level = (self.level + filled).min(limit as f64);
         self.at = now;
     }
+}
 
-    /// Until there is so much in it.
-    fn wait(&self, limit: u64, amount: f64) -> Duration {
-        let missing = amount.min(limit as f64) - self.level;
-        if limit == 0 {
-            return MINUTE;
-        }
-        MINUTE.mul_f64((missing / limit as f64).clamp(0.0, 1e6))
+/// Until a bucket with so much in it has so much.
+fn wait(level: f64, limit: u64, amount: f64) -> Duration {
+    let missing = amount.min(limit as f64) - level;
+    if limit == 0 {
+        return MINUTE;
     }
+    MINUTE.mul_f64((missing / limit as f64).clamp(0.0, 1e6))
 }
 
 /// How one limit stands, for the answer's headers.
@@ -51,13 +102,29 @@ pub struct Reading {
     pub reset: Duration,
 }
 
-/// How a license's limits stand; absent ones don't exist.
+/// How the limits of a call stand, each by whoever has least left; absent ones don't exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readings {
     /// Requests.
     pub requests: Option<Reading>,
     /// Tokens.
     pub tokens: Option<Reading>,
+}
+
+impl Readings {
+    /// Of subjects whose buckets have these levels, in requests and in tokens.
+    #[must_use]
+    pub fn of(subjects: &[Subject], levels: &[[f64; 2]]) -> Self {
+        let read = |limit_of: fn(&Limits) -> Option<u64>, kind: usize| {
+            let readings = subjects.iter().zip(levels).filter_map(|(subject, levels)| {
+                let (limit, level) = (limit_of(&subject.limits)?, *levels.get(kind)?);
+                let remaining = level.max(0.0).floor() as u64;
+                Some(Reading { limit, remaining, reset: wait(level, limit, limit as f64) })
+            });
+            readings.min_by_key(|reading| (reading.remaining, reading.limit))
+        };
+        Self { requests: read(|limits| limits.rpm_limit, 0), tokens: read(|limits| limits.tpm_limit, 1) }
+    }
 }
 
 #[derive(Debug)]
@@ -67,214 +134,189 @@ struct Pace {
     running: u64,
 }
 
-/// The pace of every license that has limits; cheap to clone, shared by all threads.
-#[derive(Debug, Clone, Default)]
-pub struct Rates {
-    paces: Arc<Mutex<HashMap<String, Pace>>>,
+impl Pace {
+    fn fill(&mut self, (rpm, tpm): (u64, u64), now: Instant) {
+        self.requests.fill(rpm, now);
+        self.tokens.fill(tpm, now);
+    }
 }
 
-impl Rates {
-    /// Lets a call begin that will use about so many tokens, and counts it until the pass is dropped.
+/// A minute's worth of requests and of tokens.
+fn rates(limits: &Limits) -> (u64, u64) {
+    (limits.rpm_limit.unwrap_or(u64::MAX), limits.tpm_limit.unwrap_or(u64::MAX))
+}
+
+/// The pace of everyone who has limits, as one process knows it.
+#[derive(Debug, Default)]
+pub struct Paces {
+    known: HashMap<String, Pace>,
+}
+
+impl Paces {
+    /// Takes from every subject, or from none. Whoever begins counts until [`Paces::end`].
     ///
     /// # Errors
     /// `RateLimited` with the wait, `ConcurrencyLimit`.
-    pub fn enter(&self, license_id: &str, limits: &Limits, tokens: u64, now: Instant) -> Result<Pass, Error> {
-        if limits.rpm_limit.is_none() && limits.tpm_limit.is_none() && limits.max_parallel_requests.is_none() {
-            return Ok(Pass {
-                rates: self.clone(),
-                license_id: None,
-                limits: limits.clone(),
-                tokens: 0,
-                settled: true,
-            });
+    pub fn take(&mut self, subjects: &[Subject], amount: Amount, now: Instant) -> Result<(), Error> {
+        let mut longest = Duration::ZERO;
+        let [requests, tokens] = amount.wanted();
+        for Subject { id, limits } in subjects {
+            let (rpm, tpm) = rates(limits);
+            let pace = self.pace(id, (rpm, tpm), now);
+            if let Some(limit) = limits.max_parallel_requests
+                && amount == Amount::Begin
+                && pace.running >= limit
+            {
+                return Err(Error::ConcurrencyLimit { limit });
+            }
+            for (bucket, limit, wanted) in [(pace.requests, rpm, requests), (pace.tokens, tpm, tokens)] {
+                if wanted > 0 {
+                    longest = longest.max(wait(bucket.level, limit, wanted as f64));
+                }
+            }
         }
-        let mut paces = self.paces();
-        if paces.len() >= LICENSES {
-            forget(&mut paces, now);
+        if !longest.is_zero() {
+            return Err(Error::RateLimited { retry_after_seconds: whole_seconds(longest) });
         }
-        let (rpm, tpm) = (limits.rpm_limit.unwrap_or(u64::MAX), limits.tpm_limit.unwrap_or(u64::MAX));
-        let pace = paces.entry(license_id.to_owned()).or_insert_with(|| Pace {
-            requests: Bucket::full(rpm, now),
-            tokens: Bucket::full(tpm, now),
-            running: 0,
-        });
-        pace.requests.fill(rpm, now);
-        pace.tokens.fill(tpm, now);
-        if let Some(limit) = limits.max_parallel_requests
-            && pace.running >= limit
-        {
-            return Err(Error::ConcurrencyLimit { limit });
-        }
-        let waits = [pace.requests.wait(rpm, 1.0), pace.tokens.wait(tpm, tokens.max(1) as f64)];
-        refuse_for(waits.into_iter().max().unwrap_or_default())?;
-        pace.requests.level -= 1.0;
-        pace.tokens.level -= tokens as f64;
-        pace.running += 1;
-        Ok(Pass {
-            rates: self.clone(),
-            license_id: Some(license_id.to_owned()),
-            limits: limits.clone(),
-            tokens,
-            settled: false,
-        })
-    }
-
-    /// How a license's limits stand.
-    #[must_use]
-    pub fn read(&self, license_id: &str, limits: &Limits, now: Instant) -> Readings {
-        let pace = self.paces().get(license_id).map(|pace| (pace.requests, pace.tokens));
-        let read = |bucket: Option<Bucket>, limit: Option<u64>| {
-            let limit = limit?;
-            let mut bucket = bucket.unwrap_or(Bucket::full(limit, now));
-            bucket.fill(limit, now);
-            let remaining = bucket.level.max(0.0).floor() as u64;
-            Some(Reading { limit, remaining, reset: bucket.wait(limit, limit as f64) })
-        };
-        Readings {
-            requests: read(pace.map(|pace| pace.0), limits.rpm_limit),
-            tokens: read(pace.map(|pace| pace.1), limits.tpm_limit),
-        }
-    }
-
-    fn paces(&self) -> MutexGuard<'_, HashMap<String, Pace>> {
-        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Refuses who would have to wait.
-fn refuse_for(wait: Duration) -> Result<(), Error> {
-    if wait.is_zero() {
-        return Ok(());
-    }
-    Err(Error::RateLimited { retry_after_seconds: wait.as_secs_f64().ceil().max(1.0) as u64 })
-}
-
-/// Forgets who has not called for a minute: their buckets are full.
-fn forget(paces: &mut HashMap<String, Pace>, now: Instant) {
-    paces.retain(|_, pace| pace.running > 0 || now.saturating_duration_since(pace.requests.at) < MINUTE);
-}
-
-/// A call that runs within its license's limits; it counts until it is dropped. What it set aside comes back unless
-/// it says what it used.
-#[derive(Debug)]
-pub struct Pass {
-    rates: Rates,
-    /// `None`: there is no limit.
-    license_id: Option<String>,
-    limits: Limits,
-    tokens: u64,
-    settled: bool,
-}
-
-impl Pass {
-    /// Sets so many tokens aside, besides what the call began with: it is known now what it will use.
-    ///
-    /// # Errors
-    /// `RateLimited` with the wait.
-    pub fn set_aside(&mut self, tokens: u64, now: Instant) -> Result<(), Error> {
-        let Some(license_id) = &self.license_id else { return Ok(()) };
-        let limit = self.limits.tpm_limit.unwrap_or(u64::MAX);
-        if let Some(pace) = self.rates.paces().get_mut(license_id) {
-            pace.tokens.fill(limit, now);
-            refuse_for(pace.tokens.wait(limit, tokens as f64))?;
-            pace.tokens.level -= tokens as f64;
-        }
-        self.tokens += tokens;
+        self.note(subjects, amount, now);
         Ok(())
     }
 
-    /// The call used so many tokens, instead of what it had asked for.
-    pub fn used(&mut self, tokens: u64) {
-        let Some(license_id) = &self.license_id else { return };
-        if let Some(pace) = self.rates.paces().get_mut(license_id) {
-            pace.tokens.level += self.tokens as f64 - tokens as f64;
+    /// Takes without asking: others have allowed it.
+    pub fn note(&mut self, subjects: &[Subject], amount: Amount, now: Instant) {
+        let [requests, tokens] = amount.taken();
+        for Subject { id, limits } in subjects {
+            let pace = self.pace(id, rates(limits), now);
+            pace.requests.level -= requests as f64;
+            pace.tokens.level -= tokens as f64;
+            pace.running += u64::from(amount == Amount::Begin);
         }
-        (self.tokens, self.settled) = (tokens, true);
     }
 
-    /// How the limits stand now.
+    /// Gives tokens back; below nothing, takes them.
+    pub fn give_back(&mut self, subjects: &[Subject], tokens: f64) {
+        for Subject { id, .. } in subjects {
+            if let Some(pace) = self.known.get_mut(id) {
+                pace.tokens.level += tokens;
+            }
+        }
+    }
+
+    /// A call has ended.
+    pub fn end(&mut self, subjects: &[Subject]) {
+        for Subject { id, .. } in subjects {
+            if let Some(pace) = self.known.get_mut(id) {
+                pace.running = pace.running.saturating_sub(1);
+            }
+        }
+    }
+
+    /// How the limits stand.
     #[must_use]
-    pub fn readings(&self, now: Instant) -> Readings {
-        self.license_id.as_ref().map_or_else(Readings::default, |id| self.rates.read(id, &self.limits, now))
+    pub fn read(&mut self, subjects: &[Subject], now: Instant) -> Readings {
+        let level = |subject: &Subject| {
+            let pace = self.pace(&subject.id, rates(&subject.limits), now);
+            [pace.requests.level, pace.tokens.level]
+        };
+        let levels: Vec<[f64; 2]> = subjects.iter().map(level).collect();
+        Readings::of(subjects, &levels)
+    }
+
+    /// Filled as it is now.
+    fn pace(&mut self, id: &str, (rpm, tpm): (u64, u64), now: Instant) -> &mut Pace {
+        if !self.known.contains_key(id) && self.known.len() >= SUBJECTS {
+            // Whoever has not called for a minute: their buckets are full.
+            let called = |pace: &Pace| now.saturating_duration_since(pace.requests.at) < MINUTE;
+            self.known.retain(|_, pace| pace.running > 0 || called(pace));
+        }
+        let (requests, tokens) = (Bucket::full(rpm, now), Bucket::full(tpm, now));
+        let pace = self.known.entry(id.to_owned()).or_insert(Pace { requests, tokens, running: 0 });
+        pace.fill((rpm, tpm), now);
+        pace
     }
 }
 
-impl Drop for Pass {
-    fn drop(&mut self) {
-        if !self.settled {
-            // Nothing was used.
-            self.used(0);
-        }
-        let Some(license_id) = &self.license_id else { return };
-        if let Some(pace) = self.rates.paces().get_mut(license_id) {
-            pace.running = pace.running.saturating_sub(1);
-        }
-    }
+/// For `retry-after`: at least one.
+#[must_use]
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn limits(rpm: Option<u64>, tpm: Option<u64>, parallel: Option<u64>) -> Limits {
-        Limits { rpm_limit: rpm, tpm_limit: tpm, max_parallel_requests: parallel, ..Limits::default() }
+    fn subject(id: &str, rpm: Option<u64>, tpm: Option<u64>, parallel: Option<u64>) -> Subject {
+        let limits = Limits { rpm_limit: rpm, tpm_limit: tpm, max_parallel_requests: parallel, ..Limits::default() };
+        Subject { id: id.to_owned(), limits }
+    }
+
+    fn tokens_left(paces: &mut Paces, subjects: &[Subject], now: Instant) -> Option<u64> {
+        paces.read(subjects, now).tokens.map(|reading| reading.remaining)
     }
 
     #[test]
     fn a_minute_holds_so_many_requests() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        let limits = limits(Some(6), None, None);
-        let enter = |now| rates.enter("lic", &limits, 10, now).map(drop);
+        let (mut paces, now) = (Paces::default(), Instant::now());
+        let lic = [subject("lic", Some(6), None, None)];
+        let mut begin = |subjects: &[Subject], now| paces.take(subjects, Amount::Begin, now);
         for _ in 0..6 {
-            enter(now).unwrap();
+            begin(&lic, now).unwrap();
         }
-        assert!(matches!(enter(now), Err(Error::RateLimited { retry_after_seconds: 10 })));
-        assert!(enter(now + Duration::from_secs(9)).is_err());
-        enter(now + Duration::from_secs(10)).unwrap();
-        assert!(enter(now + Duration::from_secs(10)).is_err());
-        assert!(rates.enter("other", &limits, 10, now).is_ok());
+        assert!(matches!(begin(&lic, now), Err(Error::RateLimited { retry_after_seconds: 10 })));
+        assert!(begin(&lic, now + Duration::from_secs(9)).is_err());
+        begin(&lic, now + Duration::from_secs(10)).unwrap();
+        assert!(begin(&lic, now + Duration::from_secs(10)).is_err());
+        assert!(begin(&[subject("other", Some(6), None, None)], now).is_ok());
     }
 
     #[test]
     fn tokens_count_as_they_were_used() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        let limits = limits(None, Some(1_000), None);
-        let mut pass = rates.enter("lic", &limits, 600, now).unwrap();
-        assert_eq!(pass.readings(now).tokens.map(|reading| reading.remaining), Some(400));
-        assert!(rates.enter("lic", &limits, 600, now).is_err());
-        pass.used(100);
-        assert_eq!(pass.readings(now).tokens.map(|reading| reading.remaining), Some(900));
-        // What asks for more than a minute's worth needs a full bucket.
-        assert!(rates.enter("lic", &limits, 5_000, now).is_err());
+        let (mut paces, now) = (Paces::default(), Instant::now());
+        let lic = [subject("lic", None, Some(1_000), None)];
+        paces.take(&lic, Amount::Begin, now).unwrap();
+        paces.take(&lic, Amount::Tokens(600), now).unwrap();
+        assert_eq!(tokens_left(&mut paces, &lic, now), Some(400));
+        let refused = paces.take(&lic, Amount::Tokens(600), now);
+        assert!(matches!(refused, Err(Error::RateLimited { retry_after_seconds: 12 })));
+        paces.give_back(&lic, 500.0);
+        assert_eq!(tokens_left(&mut paces, &lic, now), Some(900));
+        // What asks for more than a minute's worth needs a full bucket, and leaves a debt.
+        assert!(paces.take(&lic, Amount::Tokens(5_000), now).is_err());
         let later = now + Duration::from_secs(6);
-        let _big = rates.enter("lic", &limits, 5_000, later).unwrap();
-        assert!(rates.enter("lic", &limits, 1, later).is_err());
-    }
-
-    #[test]
-    fn what_a_call_will_use_is_known_after_it_began() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        let limits = limits(Some(60), Some(1_000), None);
-        let enter = || rates.enter("lic", &limits, 0, now).unwrap();
-        let (mut one, mut other) = (enter(), enter());
-        one.set_aside(600, now).unwrap();
-        assert!(matches!(other.set_aside(600, now), Err(Error::RateLimited { retry_after_seconds: 12 })));
-        drop(other);
-        assert_eq!(one.readings(now).tokens.map(|reading| reading.remaining), Some(400));
-        one.used(700);
-        assert_eq!(one.readings(now).tokens.map(|reading| reading.remaining), Some(300));
-        let mut unlimited = rates.enter("other", &Limits::default(), 0, now).unwrap();
-        unlimited.set_aside(u64::MAX, now).unwrap();
+        paces.take(&lic, Amount::Tokens(5_000), later).unwrap();
+        assert!(paces.take(&lic, Amount::Begin, later).is_err());
+        assert_eq!(tokens_left(&mut paces, &lic, later), Some(0));
     }
 
     #[test]
     fn calls_at_once() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        let limits = limits(None, None, Some(2));
-        let first = rates.enter("lic", &limits, 1, now).unwrap();
-        let _second = rates.enter("lic", &limits, 1, now).unwrap();
-        assert!(matches!(rates.enter("lic", &limits, 1, now), Err(Error::ConcurrencyLimit { limit: 2 })));
-        drop(first);
-        assert!(rates.enter("lic", &limits, 1, now).is_ok());
+        let (mut paces, now) = (Paces::default(), Instant::now());
+        let lic = [subject("lic", None, None, Some(2))];
+        paces.take(&lic, Amount::Begin, now).unwrap();
+        paces.take(&lic, Amount::Begin, now).unwrap();
+        assert!(matches!(paces.take(&lic, Amount::Begin, now), Err(Error::ConcurrencyLimit { limit: 2 })));
+        paces.take(&lic, Amount::Tokens(9), now).unwrap();
+        paces.end(&lic);
+        assert!(paces.take(&lic, Amount::Begin, now).is_ok());
+    }
+
+    #[test]
+    fn who_is_refused_by_one_takes_of_none() {
+        let (mut paces, now) = (Paces::default(), Instant::now());
+        let (license, key) = (subject("lic", Some(10), None, Some(9)), subject("key", Some(2), Some(5), None));
+        let both = [license.clone(), key];
+        for _ in 0..2 {
+            paces.take(&both, Amount::Begin, now).unwrap();
+        }
+        assert!(matches!(paces.take(&both, Amount::Begin, now), Err(Error::RateLimited { retry_after_seconds: 30 })));
+        let requests = |readings: Readings| readings.requests.map(|reading| (reading.limit, reading.remaining));
+        assert_eq!(requests(paces.read(&both, now)), Some((2, 0)), "the key has least left");
+        let alone = [license];
+        assert_eq!(requests(paces.read(&alone, now)), Some((10, 8)));
+        for _ in 0..7 {
+            paces.take(&alone, Amount::Begin, now).unwrap();
+        }
+        assert!(matches!(paces.take(&alone, Amount::Begin, now), Err(Error::ConcurrencyLimit { limit: 9 })));
     }
 }

@@ -33,6 +33,7 @@ mod process;
 mod program;
 mod purses;
 mod reconcile;
+mod rates;
 mod refusals;
 mod relay;
 mod replacement;

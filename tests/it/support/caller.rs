@@ -54,6 +54,15 @@ impl Caller {
         Operator::with_bearer(self.url.clone(), &self.token).get(path).await
     }
 
+    /// Asks for a stream, over a connection of its own.
+    pub(crate) async fn open(&self, path: &str, body: &Value) -> Opened {
+        let client = awc::Client::builder().timeout(std::time::Duration::from_secs(60)).finish();
+        let request = client.post(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let answer = request.send_json(body).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        Opened { answer: Box::pin(answer.map(|piece| piece.map_err(|error| error.to_string()))) }
+    }
+
     /// Asks for a stream and leaves after so many pieces of it; returns status and what came.
     pub(crate) async fn leave_after(&self, path: &str, body: &Value, pieces: usize) -> (u16, Bytes) {
         // A connection of its own, so that leaving closes it.
@@ -68,5 +77,31 @@ impl Caller {
             }
         }
         (answer.status().as_u16(), came.into())
+    }
+}
+
+/// A stream that is read piece by piece. Dropped, its caller leaves.
+pub(crate) struct Opened {
+    answer: futures_util::stream::LocalBoxStream<'static, Result<Bytes, String>>,
+}
+
+impl Opened {
+    /// Reads until a text has come.
+    pub(crate) async fn until(&mut self, text: &str) {
+        let mut came = String::new();
+        while !came.contains(text) {
+            let piece = self.answer.next().await.unwrap_or_else(|| panic!("it ended after {came}"));
+            came.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+        }
+    }
+
+    /// Reads what is left; whether the connection said that this is all.
+    pub(crate) async fn rest(mut self) -> (String, bool) {
+        let mut came = String::new();
+        while let Some(piece) = self.answer.next().await {
+            let Ok(piece) = piece else { return (came, false) };
+            came.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+        (came, true)
     }
 }
