@@ -39,6 +39,7 @@ use crate::quota::instance::Instance;
 use crate::quota::keeper::Quota;
 use crate::quota::rates::Rates;
 use crate::quota::replay;
+use crate::quota::running::RunningCalls;
 use crate::quota::shared_rate::{self, SharedRates};
 use crate::quota::shelter::Shelter;
 use crate::retention;
@@ -92,9 +93,11 @@ impl Presence {
         let announced = Arc::new(Notify::new());
         let wake = announced.clone();
         let listener = announcements::listen(location, move || wake.notify_one())?;
-        let rounds = Rounds::new(gateway.store.clone(), gateway.roster.clone(), instance.id.clone());
+        let rounds =
+            Rounds::new(gateway.store.clone(), gateway.roster.clone(), gateway.running.clone(), instance.id.clone());
         let tasks = vec![
             actix_web::rt::spawn(rounds.make(announced)),
+            actix_web::rt::spawn(gateway.running.clone().keep_time()),
             actix_web::rt::spawn(heartbeat::keep(ledger.clone(), instance.clone())),
             actix_web::rt::spawn(gateway.accounts.clone().keep_up()),
             actix_web::rt::spawn(retention::keep(gateway.store.clone(), gateway.config.clone())),
@@ -150,6 +153,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         metrics,
         store,
         config: Arc::new(config),
+        running: RunningCalls::default(),
         going_away: Arc::new(AtomicBool::new(false)),
     };
     gateway.quota.calls().keep_in(journal);

@@ -9,6 +9,7 @@ use crate::credentials::Credentials;
 use crate::metrics::Metrics;
 use crate::quota::keeper::Quota;
 use crate::quota::rates::Rates;
+use crate::quota::running::RunningCalls;
 use crate::session::roster::Roster;
 use crate::signer::Signer;
 use crate::store::connection::Store;
@@ -35,6 +36,8 @@ pub struct Gateway {
     pub roster: Roster,
     /// How fast licenses call.
     pub rates: Rates,
+    /// The HTTP calls that run here.
+    pub running: RunningCalls,
     /// Figures for `/metrics`.
     pub metrics: Metrics,
     /// Set when this instance is going away.
@@ -46,6 +49,7 @@ impl Gateway {
     pub fn license_changed(&self, license_id: &str) {
         self.credentials.forget_license(license_id);
         self.quota.calls().doubt(license_id);
+        self.running.doubt(license_id);
     }
 
     /// Whether this instance is going away: not ready, no new sessions.

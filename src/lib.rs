@@ -26,9 +26,9 @@
 //! | 7 | [`app`]: opens the store, starts the actors, binds, drains: the only file that knows everyone |
 //! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
 //! | 5 | [`gateway`]: what handlers may use |
-//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them elsewhere in `rounds` |
+//! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them, and of HTTP calls, elsewhere in `rounds` |
 //! |   | [`completion`]: one HTTP call. The pure `head`, `outgoing`, `failure`, `relay`, `meter` and `usage`; the shells `call` (from account to account), `attempt` (one of them) and `pump` (a stream to its end); `bill`: what it owes |
-//! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store; for HTTP calls the pure `purse` and `rate`, `calls` and the transaction in `call_ledger`, `rates` with `shared_rate` over `redis`; [`retention`]: removes what is old enough, an hour at a time |
+//! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store; for HTTP calls the pure `purse` and `rate`, `calls` and the transaction in `call_ledger`, `rates` with `shared_rate` over `redis`, who may not go on in `running`; [`retention`]: removes what is old enough, an hour at a time |
 //! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health`, `models` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`seal`]: credentials at rest; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
 //! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are; [`payer`]: whose budgets count |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
@@ -123,6 +123,11 @@
 //! buckets of license and key, by Redis' clock, or from none, and notes the call as running under a lease that is
 //! renewed while it runs. [`quota::redis`] sends what many calls ask in one go; whoever waits in vain for the first time
 //! has waited for all: until Redis answers again each process goes by its own [`quota::rate`].
+//!
+//! *A call may not go on.* What a call goes by is in [`quota::running`] while it runs. A change of its license or key
+//! puts it in doubt, here at once ([`gateway::Gateway::license_changed`]), elsewhere by [`session::rounds`]; one
+//! question tells how all of them stand. [`api::serve`] then answers a call that waits, [`completion::pump`] ends a
+//! stream with an error event; what they cost is found out and booked as when a caller leaves.
 //!
 //! *A license.* [`api::admin`] makes id and time → [`store`] → [`signer`] → 201. On each use the guard verifies the
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.

@@ -242,6 +242,18 @@ pub fn admit(license: &License, key: Option<&ApiKey>, now: Timestamp) -> Result<
     Ok(())
 }
 
+/// Whether what runs already may go on, by the words that the store has for its license and its key.
+///
+/// # Errors
+/// `LicenseRevoked` (a deleted key too), `LicenseSuspended` (a blocked key too).
+pub fn may_go_on(license: &str, key: Option<&str>) -> Result<(), Error> {
+    match (Status::read(license), key.and_then(KeyStatus::read)) {
+        (Some(Status::Revoked), _) | (_, Some(KeyStatus::Deleted)) => Err(Error::LicenseRevoked),
+        (Some(Status::Suspended), _) | (_, Some(KeyStatus::Blocked)) => Err(Error::LicenseSuspended),
+        (Some(Status::Active) | None, Some(KeyStatus::Active) | None) => Ok(()),
+    }
+}
+
 /// What the store keeps of an API key or ticket: SHA-256, hex. They carry 190 random bits, so no salt is needed.
 #[must_use]
 pub fn key_hash(secret: &str) -> String {

@@ -31,6 +31,7 @@ use crate::payer;
 use crate::quota::purse::Amounts;
 use crate::quota::rate::Subject;
 use crate::quota::rates::Pass;
+use crate::quota::running::Running;
 use crate::session::socket::ClientSocket;
 use crate::upstream::account::{Account, Kind, Mode, State};
 use crate::wire::members::Members;
@@ -76,9 +77,17 @@ pub async fn serve(
     }
     bodies::check_length(request, gateway.config.server.max_body_bytes)?;
     let license_id = caller.license_id.clone();
+    let running = caller.running(gateway);
+    let mut ending = running.ending();
     let pass = enter(gateway, request, caller.subjects()).await?;
     let asked = Asked { api, passed, streams, arrived };
-    let reply = ask(gateway, (request, payload), asked, caller, pass).await?;
+    let asking = Box::pin(ask(gateway, (request, payload), asked, caller, (pass, running)));
+    let reply = tokio::select! {
+        biased;
+        reply = asking => reply?,
+        // Where it is on its way it goes on by itself, as when its caller leaves.
+        why = ending.wait() => return Err(why),
+    };
     request.extensions_mut().insert(reply.readings);
     Ok(Answered { reply, license_id })
 }
@@ -107,7 +116,7 @@ async fn ask(
     (request, payload): (&HttpRequest, Payload),
     asked: Asked,
     caller: Allowed,
-    pass: Pass,
+    (pass, running): (Pass, Running),
 ) -> Result<Reply, Error> {
     let bodies = request.app_data::<Data<Bodies>>().ok_or_else(|| Error::internal("no room for bodies in this app"))?;
     let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
@@ -133,6 +142,7 @@ async fn ask(
         request_id: request_id(request),
         created: clock::now().as_second(),
         cut,
+        running,
     };
     call::make(call, tools.get_ref().clone()).await
 }
@@ -169,6 +179,12 @@ impl Allowed {
         let mut hasher = DefaultHasher::new();
         self.license_id.hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Ends with what allows the call.
+    fn running(&self, gateway: &Gateway) -> Running {
+        let known = self.known.as_deref();
+        known.map_or_else(Running::of_nobody, |(license, key)| gateway.running.begin(license, key.as_ref()))
     }
 
     /// Whose limits the call keeps.

@@ -22,6 +22,7 @@ use super::pump::Pump;
 use super::reply::{Body, Reply};
 use super::served::{Chosen, Cut, Served};
 use crate::error::Error;
+use crate::quota::running::Running;
 use crate::upstream::account::Account;
 use crate::upstream::choice::{NoAccount, Wanted};
 use crate::upstream::http::HttpCaller;
@@ -58,6 +59,8 @@ pub struct Call {
     pub created: i64,
     /// Cuts the caller off.
     pub cut: Option<Cut>,
+    /// Says when its license or key may not be used any more.
+    pub running: Running,
 }
 
 /// What calls are made with, of one worker.
@@ -284,6 +287,8 @@ fn relay(call: Call, (served, stream): (Served, Stream), (waited, name): (Durati
         served,
         caller: Some(pieces),
         cut: call.cut,
+        running: call.running,
+        told_whole: false,
         timeout,
         said: false,
         slow: false,

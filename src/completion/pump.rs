@@ -15,6 +15,7 @@ use super::relay::{Relay, Step};
 use super::reply::{self, Piece};
 use super::served::{Cut, Served};
 use crate::error::Error;
+use crate::quota::running::Running;
 use crate::upstream::outcome::Outcome;
 
 /// A caller that takes nothing for so long has left, whatever its connection says.
@@ -23,6 +24,8 @@ const STALLED: Duration = Duration::from_secs(120);
 const SLOW: Duration = Duration::from_secs(1);
 /// After its last word a provider has so long to close the stream.
 const CLOSING: Duration = Duration::from_secs(2);
+/// A caller who may not go on has so long to take what is said about it.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// One stream on its way.
 pub struct Pump {
@@ -42,10 +45,14 @@ pub struct Pump {
     pub caller: Option<mpsc::Sender<Piece>>,
     /// Cuts a caller off that takes nothing.
     pub cut: Option<Cut>,
+    /// Says when the caller may not go on.
+    pub running: Running,
     /// REQUEST_TIMEOUT.
     pub timeout: Duration,
     /// The last word was said.
     pub said: bool,
+    /// The caller was told that the answer is whole.
+    pub told_whole: bool,
     /// The provider had to wait for the caller: should it lose patience, that isn't its fault.
     pub slow: bool,
 }
@@ -70,7 +77,15 @@ impl Pump {
         while broken.is_none() {
             let patience = self.patience(&mut left_at);
             let mut steps = Vec::new();
-            match tokio::time::timeout(patience, self.body.next()).await {
+            let next = tokio::select! {
+                biased;
+                why = self.running.ended(), if self.caller.is_some() => {
+                    self.dismiss(&why).await;
+                    continue;
+                }
+                next = tokio::time::timeout(patience, self.body.next()) => next,
+            };
+            match next {
                 Ok(Some(Ok(piece))) => {
                     let pushed = self.relay.push(piece, &mut steps);
                     broken = self.pass(steps).await.or(pushed.err().map(broken_off));
@@ -98,6 +113,31 @@ impl Pump {
             self.send(Piece::Bytes(event)).await;
         }
         self.send(Piece::End).await;
+        if let Some(why) = self.running.why() {
+            self.dismiss(&why).await;
+        }
+    }
+
+    /// Tells the caller why it may not go on, and ends its connection. What the stream costs is found out without it.
+    async fn dismiss(&mut self, why: &Error) {
+        let Some(caller) = self.caller.take() else { return };
+        let event = reply::error_event(self.dialect, why, &self.request_id);
+        let told_whole = self.told_whole;
+        let farewell = async {
+            if !told_whole {
+                caller.send(Piece::Bytes(event)).await?;
+            }
+            caller.send(Piece::End).await?;
+            caller.closed().await;
+            Ok::<(), mpsc::error::SendError<Piece>>(())
+        };
+        let taken = tokio::time::timeout(FAREWELL, farewell).await;
+        log::info!(request_id = self.request_id.as_str(), code = why.row().code; "a stream was ended: {why}");
+        if taken.is_err()
+            && let Some(cut) = self.cut.take()
+        {
+            cut();
+        }
     }
 
     /// How long the provider may be silent: REQUEST_TIMEOUT, in all once the caller has left.
@@ -113,10 +153,12 @@ impl Pump {
     async fn pass(&mut self, steps: Vec<Step>) -> Option<Broken> {
         for step in steps {
             match step {
-                Step::Idle(bytes) | Step::Forward(bytes) => self.send(Piece::Bytes(bytes)).await,
+                Step::Idle(bytes) | Step::Forward(bytes) => {
+                    self.send(Piece::Bytes(bytes)).await;
+                }
                 Step::Last(bytes) => {
                     self.settle(true);
-                    self.send(Piece::Bytes(bytes)).await;
+                    self.told_whole = self.send(Piece::Bytes(bytes)).await;
                     (self.said, self.timeout) = (true, CLOSING);
                 }
                 Step::Fail(outcome, code) => {
@@ -128,14 +170,18 @@ impl Pump {
         None
     }
 
-    /// Gives the caller a piece, when it takes one.
-    async fn send(&mut self, piece: Piece) {
-        let Some(caller) = &self.caller else { return };
+    /// Gives the caller a piece, when it takes one. False if it didn't, or may not have it any more.
+    async fn send(&mut self, piece: Piece) -> bool {
+        let Some(caller) = &self.caller else { return false };
         let begun = Instant::now();
-        let sent = tokio::time::timeout(STALLED, caller.send(piece)).await;
+        let sent = tokio::select! {
+            biased;
+            _why = self.running.ended() => return false,
+            sent = tokio::time::timeout(STALLED, caller.send(piece)) => sent,
+        };
         self.slow |= begun.elapsed() > SLOW;
         match sent {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(_)) => self.caller = None,
             Err(_) => {
                 self.caller = None;
@@ -144,6 +190,7 @@ impl Pump {
                 }
             }
         }
+        false
     }
 
     /// Books what the stream has cost, once.

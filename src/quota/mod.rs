@@ -26,6 +26,7 @@ pub mod rates;
 pub mod redis;
 pub mod replay;
 pub mod resumption;
+pub mod running;
 pub mod shared_rate;
 pub mod shelter;
 pub mod standing;

@@ -1,5 +1,5 @@
-//! Looks after what became of this instance's sessions on the shared store: once a second, and when something is
-//! announced there, whoever was ended, suspended or taken over by another instance is told.
+//! Looks after what became of this instance's sessions and HTTP calls on the shared store: once a second, and when
+//! something is announced there, whoever was ended, suspended or taken over by another instance is told.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use super::control::Control;
 use super::roster::Roster;
 use crate::clock;
 use crate::error::Error;
+use crate::license;
+use crate::quota::running::RunningCalls;
 use crate::store::connection::Store;
 use crate::store::continuity::Standing;
 use crate::store::{announcements, continuity};
@@ -24,6 +26,7 @@ const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(10);
 pub struct Rounds {
     store: Store,
     roster: Roster,
+    calls: RunningCalls,
     instance_id: String,
     /// The version that was looked at, and when.
     looked: Option<(i64, Instant)>,
@@ -32,19 +35,22 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Rounds over the sessions of a roster.
+    /// Rounds over the sessions of a roster, and calls.
     #[must_use]
-    pub fn new(store: Store, roster: Roster, instance_id: String) -> Self {
-        Self { store, roster, instance_id, looked: None, told: HashMap::new() }
+    pub fn new(store: Store, roster: Roster, calls: RunningCalls, instance_id: String) -> Self {
+        Self { store, roster, calls, instance_id, looked: None, told: HashMap::new() }
     }
 
-    /// Makes them until it is dropped; `announced` hastens the next.
+    /// Makes them until it is dropped; `announced` hastens the next, and so does a doubt about a call.
     pub async fn make(mut self, announced: Arc<Notify>) {
         loop {
             if let Err(error) = self.look().await {
                 log::debug!("what other instances did is not known: {}", error.cause().unwrap_or_default());
             }
-            let _either = tokio::time::timeout(LOOK_EVERY, announced.notified()).await;
+            tokio::select! {
+                _either = tokio::time::timeout(LOOK_EVERY, announced.notified()) => {}
+                () = self.calls.doubted() => {}
+            }
         }
     }
 
@@ -52,7 +58,9 @@ impl Rounds {
         let version = self.store.run(announcements::version).await?;
         let now = Instant::now();
         let fresh = |(seen, at): (i64, Instant)| seen == version && now.duration_since(at) < LOOK_AT_ALL_EVERY;
-        if self.looked.is_some_and(fresh) {
+        let nothing_new = self.looked.is_some_and(fresh);
+        self.calls.look(&self.store, !nothing_new).await?;
+        if nothing_new {
             return Ok(());
         }
         let ids: Vec<String> = self.roster.sessions().await.into_iter().map(|view| view.id).collect();
@@ -90,11 +98,8 @@ fn verdict(standing: &Standing, instance_id: &str) -> Result<Option<i64>, Error>
     if standing.status != "live" || standing.instance_id != instance_id {
         return Err(Error::SessionGone);
     }
-    match (standing.license_status.as_str(), standing.key_status.as_deref()) {
-        ("revoked", _) | (_, Some("deleted")) => Err(Error::LicenseRevoked),
-        ("suspended", _) | (_, Some("blocked")) => Err(Error::LicenseSuspended),
-        _ => Ok(standing.license_expires_at_us.into_iter().chain(standing.key_expires_at_us).min()),
-    }
+    license::may_go_on(&standing.license_status, standing.key_status.as_deref())?;
+    Ok(standing.license_expires_at_us.into_iter().chain(standing.key_expires_at_us).min())
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub mod record_set;
 pub mod residence;
 pub mod restore;
 pub mod retention;
+pub mod rights;
 pub mod schema;
 pub mod spool;
 pub mod tables;

@@ -40,6 +40,7 @@ mod replacement;
 mod replay;
 mod resume;
 mod rotation;
+mod revocation;
 mod sdks;
 mod session;
 mod shape;
