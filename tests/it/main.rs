@@ -27,6 +27,7 @@ mod disk;
 mod endings;
 mod failover;
 mod instances;
+mod limits_crowd;
 mod openapi;
 mod operator_commands;
 mod process;
