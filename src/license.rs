@@ -218,6 +218,27 @@ impl License {
     }
 }
 
+impl ApiKey {
+    /// Whether the next use is the first, which sets the key's clock running.
+    #[must_use]
+    pub fn starts_with_first_use(&self) -> bool {
+        self.expires_after_first_use.is_some() && self.first_used_at.is_none()
+    }
+
+    /// Whether a secret is the key's own at `now`, or the one before it while that one is accepted. It takes as long
+    /// whether it is or not.
+    #[must_use]
+    pub fn opens(&self, secret: &str, now: Timestamp) -> bool {
+        let hash = key_hash(secret);
+        let (previous, lasts) = match &self.previous {
+            Some((previous, until)) => (previous.as_str(), now < *until),
+            None => ("", false),
+        };
+        let (own, earlier) = (same_secret(&hash, &self.secret_hash), same_secret(&hash, previous));
+        own | (earlier & lasts)
+    }
+}
+
 /// Whether the license, and the key where one was used, may be used at `now`.
 ///
 /// # Errors
@@ -344,6 +365,9 @@ mod tests {
         };
         assert!(admit(&license(), Some(&key), now).is_ok());
         assert!(matches!(admit(&license(), Some(&key), at("2026-01-03T00:00:00Z")), Err(Error::LicenseExpired)));
+        key.previous = Some((key_hash("old"), at("2026-01-05T00:00:00Z")));
+        assert!(key.opens("sk", now) && key.opens("old", now) && !key.opens("other", now) && !key.opens("", now));
+        assert!(key.opens("sk", at("2026-01-05T00:00:00Z")) && !key.opens("old", at("2026-01-05T00:00:00Z")));
         key.status = KeyStatus::Blocked;
         assert!(matches!(admit(&license(), Some(&key), now), Err(Error::LicenseSuspended)));
         key.status = KeyStatus::Deleted;

@@ -17,6 +17,7 @@ use crate::config::settings::Secret;
 use crate::credentials::Known;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::holder::Holder;
 use crate::ids;
 use crate::license::{self, ApiKey, License};
 use crate::store::{continuity, keys, licenses, tickets};
@@ -31,6 +32,14 @@ pub struct Caller {
     pub license: License,
     /// The API key that was used, if not the license itself.
     pub key: Option<ApiKey>,
+}
+
+impl Caller {
+    /// What license and key together allow.
+    #[must_use]
+    pub fn holder(&self) -> Holder<'_> {
+        Holder { license: &self.license, key: self.key.as_ref() }
+    }
 }
 
 impl From<Known> for Caller {
@@ -76,9 +85,10 @@ impl FromRequest for CallCaller {
                     return Ok(Self::OwnKey(secret.clone()));
                 }
                 if let Some(known) = gateway.credentials.fresh(secret.expose(), Instant::now())
-                    && !known.0.starts_with_first_use()
+                    && !Holder::of(&known).starts_with_first_use()
+                    && still_opens(&known, secret)
                 {
-                    good_here(&request, gateway, (&known.0, known.1.as_ref()))?;
+                    good_here(&request, gateway, Holder::of(&known))?;
                     return Ok(Self::Licensed(known));
                 }
             }
@@ -181,7 +191,7 @@ pub async fn still_good(
         Ok(licenses::find(connection, &license_id)?.map(|license| Caller { license, key }))
     });
     let caller = found.await?.ok_or(Error::SessionGone)?;
-    good_here(request, gateway, (&caller.license, caller.key.as_ref()))?;
+    good_here(request, gateway, caller.holder())?;
     Ok(caller)
 }
 
@@ -190,13 +200,9 @@ fn gateway(request: &HttpRequest) -> Result<&Data<Gateway>, Error> {
 }
 
 /// Whether a caller's license and key may be used now, from where it calls.
-fn good_here(
-    request: &HttpRequest,
-    gateway: &Gateway,
-    (license, key): (&License, Option<&ApiKey>),
-) -> Result<(), Error> {
-    license::admit(license, key, clock::now())?;
-    let allowed = license.allows_address(client_address(request, &gateway.config));
+fn good_here(request: &HttpRequest, gateway: &Gateway, holder: Holder<'_>) -> Result<(), Error> {
+    holder.admit(clock::now())?;
+    let allowed = holder.allows_address(client_address(request, &gateway.config));
     if allowed { Ok(()) } else { Err(Error::IpNotAllowed) }
 }
 
@@ -206,14 +212,9 @@ async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, 
         Credential::Lasting(secret) => lasting(gateway, secret).await?,
         Credential::Ticket(secret) => by_ticket(gateway, secret).await?,
     };
-    good_here(request, gateway, (&caller.license, caller.key.as_ref()))?;
-    if caller.license.starts_with_first_use() {
-        let (id, now_us) = (caller.license.id.clone(), clock::now().as_microsecond());
-        let started = gateway.store.run(move |connection| {
-            licenses::start_clock(connection, &id, now_us)?;
-            licenses::find(connection, &id)
-        });
-        caller.license = started.await?.ok_or(Error::InvalidApiKey)?;
+    good_here(request, gateway, caller.holder())?;
+    if caller.holder().starts_with_first_use() {
+        caller = started(gateway, caller).await?;
     }
     if let Credential::Lasting(secret) = &credential {
         gateway.credentials.remember(secret.expose(), &caller.license, caller.key.as_ref(), Instant::now());
@@ -221,9 +222,36 @@ async fn admit(request: &HttpRequest, credential: Credential) -> Result<Caller, 
     Ok(caller)
 }
 
+/// The first use sets the clocks of license and key running.
+async fn started(gateway: &Gateway, caller: Caller) -> Result<Caller, Error> {
+    let (license_id, key_id) = (caller.license.id, caller.key.map(|key| key.id));
+    let now_us = clock::now().as_microsecond();
+    let found = gateway.store.run(move |connection| {
+        licenses::start_clock(connection, &license_id, now_us)?;
+        let key = match &key_id {
+            Some(key_id) => {
+                keys::start_clock(connection, key_id, now_us)?;
+                keys::find(connection, key_id)?
+            }
+            None => None,
+        };
+        Ok(licenses::find(connection, &license_id)?.map(|license| Caller { license, key }))
+    });
+    found.await?.ok_or(Error::InvalidApiKey)
+}
+
+/// Whether a key is still opened by what opened it a moment ago: a secret that was replaced lasts for a while only.
+fn still_opens((_, key): &(License, Option<ApiKey>), secret: &Secret) -> bool {
+    let replaced = key.as_ref().filter(|key| key.previous.is_some());
+    replaced.is_none_or(|key| key.opens(secret.expose(), clock::now()))
+}
+
 /// By the store, or while it is away by what it said before.
 async fn lasting(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
-    let known = || gateway.credentials.recall(secret.expose()).map(Caller::from);
+    let known = || {
+        let recalled = gateway.credentials.recall(secret.expose());
+        recalled.filter(|known| still_opens(known, secret)).map(Caller::from)
+    };
     if let Some(known) = gateway.quota.away().since().and_then(|_| known()) {
         return Ok(known);
     }
@@ -238,7 +266,7 @@ async fn lasting(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
             Err(refusal)
         }
         Ok(caller) => {
-            if license::admit(&caller.license, caller.key.as_ref(), clock::now()).is_err() {
+            if caller.holder().admit(clock::now()).is_err() {
                 gateway.credentials.forget(secret.expose());
             }
             Ok(caller)
@@ -249,7 +277,7 @@ async fn lasting(gateway: &Gateway, secret: &Secret) -> Result<Caller, Error> {
 async fn by_key(gateway: &Gateway, secret: &Secret, public_id: String) -> Result<Caller, Error> {
     let found = gateway.store.run(move |connection| keys::find_with_license(connection, &public_id)).await?;
     let (key, license) = found.ok_or(Error::InvalidApiKey)?;
-    if !license::same_secret(&license::key_hash(secret.expose()), &key.secret_hash) {
+    if !key.opens(secret.expose(), clock::now()) {
         return Err(Error::InvalidApiKey);
     }
     Ok(Caller { license, key: Some(key) })

@@ -15,6 +15,7 @@ use crate::completion::api::Dialect;
 use crate::completion::call::Tools;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::holder::Holder;
 
 /// Anthropic's clients want a date.
 const LONG_AGO: &str = "1970-01-01T00:00:00Z";
@@ -59,23 +60,23 @@ fn shown(request: &HttpRequest, model: &Value) -> Value {
 async fn known(request: &HttpRequest, caller: &CallCaller) -> Result<Arc<Models>, Error> {
     let gateway = request.app_data::<Data<Gateway>>().ok_or_else(|| Error::internal("no gateway in this app"))?;
     let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
-    let license = match caller {
+    let holder = match caller {
         CallCaller::OwnKey(key) => {
             return Ok(Arc::new(catalogue::ask(tools, &serve::own_account(gateway, key.clone())).await?));
         }
-        CallCaller::Licensed(known) => &known.0,
+        CallCaller::Licensed(known) => Holder::of(known),
     };
     let catalogue = request.app_data::<Data<Catalogue>>().ok_or_else(|| Error::internal("no catalogue in this app"))?;
     let known = catalogue.known(tools).await;
-    if known.complete && license.models.is_empty() {
+    if known.complete && holder.model_lists().is_empty() {
         return Ok(known.models);
     }
-    let included = known.models.iter().filter(|(id, _)| license.allows_model(id));
+    let included = known.models.iter().filter(|(id, _)| holder.allows_model(id));
     let mut models: Models = included.map(|(id, model)| (id.clone(), model.clone())).collect();
     if !known.complete {
-        // What the license names must not vanish because an account has never answered.
-        for id in license.models.iter().filter(|id| !id.contains('*')) {
-            models.entry(id.clone()).or_insert_with(|| catalogue::plain(id));
+        // What license or key name must not vanish because an account has never answered.
+        for id in holder.models().into_iter().filter(|id| !id.contains('*') && holder.allows_model(id)) {
+            models.entry(id.clone()).or_insert_with(|| catalogue::plain(&id));
         }
     }
     Ok(Arc::new(models))

@@ -50,7 +50,7 @@ pub async fn realtime(request: HttpRequest, payload: Payload) -> Result<HttpResp
     let named = guard::query(&request, "model").filter(|model| !model.is_empty());
     let named =
         named.ok_or_else(|| Error::field("model", "name a model: `?model=qwen3.5-livetranslate-flash-realtime`"))?;
-    let model = find_model(&gateway.config, &caller.license.models, &named)?;
+    let model = find_model(&gateway.config, &caller.holder().model_lists(), &named)?;
     if model.protocol == Protocol::Task {
         return Err(Error::ModelNotFound(named).into());
     }
@@ -84,7 +84,7 @@ async fn open(
     wanted: Wanted,
 ) -> Result<HttpResponse, Refusal> {
     let gateway = gateway(request)?;
-    if !caller.license.allows_scope(SCOPE) {
+    if !caller.holder().allows_scope(SCOPE) {
         return Err(Error::ScopeNotAllowed(SCOPE).into());
     }
     let passed = passed(request, &gateway)?;
@@ -180,7 +180,7 @@ async fn take_over(request: &HttpRequest, payload: Payload, hash: String) -> Res
     let resumed = gateway.quota.resume(hash.clone()).await?;
     let opening = resumed.opening;
     let caller = guard::still_good(request, &opening.license_id, opening.key_id.as_deref(), None).await?;
-    let model = find_model(&gateway.config, &caller.license.models, &opening.model)?;
+    let model = find_model(&gateway.config, &caller.holder().model_lists(), &opening.model)?;
     let wanted = Wanted { model: opening.model.clone(), protocol: model.protocol, usage: model.usage };
     let view = SessionView {
         id: opening.session_id,
@@ -229,13 +229,13 @@ fn rules(gateway: &Gateway, caller: &Caller, wanted: &Wanted, request: &HttpRequ
     Rules {
         protocol: wanted.protocol,
         usage: wanted.usage,
-        allowed_models: caller.license.models.clone(),
+        allowed_models: caller.holder().model_lists(),
         config: gateway.config.clone(),
         ping_phase: Duration::from_millis(rand::random_range(0..=realtime.ping_seconds * 1_000)),
         replaceable: wanted.protocol == Protocol::Livetranslate && !one_leg,
         rollover_after: Duration::from_secs(rollover),
         rollover_tokens: model.map_or(u64::MAX, |model| model.rollover_input_tokens),
-        longest: caller.license.max_session_seconds.map(Duration::from_secs),
+        longest: caller.holder().max_session_seconds().map(Duration::from_secs),
         expires_at: caller.license.expires_at,
         key_expires_at: caller.key.as_ref().and_then(|key| key.expires_at),
     }

@@ -25,6 +25,7 @@ use crate::config::settings::Secret;
 use crate::credentials::Known;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::holder::Holder;
 use crate::ids;
 use crate::license::License;
 use crate::payer;
@@ -122,11 +123,11 @@ async fn ask(
     let tools = request.app_data::<Data<Tools>>().ok_or_else(|| Error::internal("no tools in this app"))?;
     let body = bodies.read(payload, gateway.config.server.max_body_bytes).await?;
     let head = Head::read(asked.api, &body, asked.streams)?;
-    if caller.license().is_some_and(|license| !license.allows_model(&head.model)) {
+    if caller.holder().is_some_and(|holder| !holder.allows_model(&head.model)) {
         return Err(Error::ModelNotAllowed(head.model));
     }
-    if let Some(license) = caller.license().filter(|license| !license.models.is_empty()) {
-        check_fallbacks(license, &body)?;
+    if let Some(holder) = caller.holder().filter(|holder| !holder.model_lists().is_empty()) {
+        check_fallbacks(holder, &body)?;
     }
     let bill = bill(gateway, &caller, (&asked, &head), pass).await?;
     warn(gateway, request, &caller.payer());
@@ -165,6 +166,10 @@ struct Allowed {
 }
 
 impl Allowed {
+    fn holder(&self) -> Option<Holder<'_>> {
+        self.known.as_deref().map(Holder::of)
+    }
+
     fn license(&self) -> Option<&License> {
         self.known.as_deref().map(|(license, _)| license)
     }
@@ -201,7 +206,7 @@ fn allowed(gateway: &Gateway, request: &HttpRequest, caller: CallCaller, api: Ap
         CallCaller::Licensed(known) => known,
     };
     let (license, key) = &*known;
-    if !license.allows_scope(api.scope()) {
+    if !Holder::of(&known).allows_scope(api.scope()) {
         return Err(Error::ScopeNotAllowed(api.scope()));
     }
     let own_key = request.headers().get("x-dashscope-api-key").and_then(|value| value.to_str().ok()).map(Secret::new);
@@ -230,12 +235,12 @@ pub fn own_account(gateway: &Gateway, credential: Secret) -> Account {
     }
 }
 
-/// Refuses a list of models to fall back on, which some providers heed, unless the license includes each of them.
-fn check_fallbacks(license: &License, body: &[u8]) -> Result<(), Error> {
+/// Refuses a list of models to fall back on, which some providers heed, unless each of them is included.
+fn check_fallbacks(holder: Holder<'_>, body: &[u8]) -> Result<(), Error> {
     let members = std::str::from_utf8(body).ok().and_then(Members::read);
     let lists = members.iter().flat_map(|members| members.all("models"));
     let allowed = |list: &str| {
-        serde_json::from_str::<Vec<String>>(list).is_ok_and(|names| names.iter().all(|name| license.allows_model(name)))
+        serde_json::from_str::<Vec<String>>(list).is_ok_and(|names| names.iter().all(|name| holder.allows_model(name)))
     };
     if lists.into_iter().all(allowed) {
         return Ok(());

@@ -21,6 +21,7 @@ use crate::completion::reply::{Body, Reply};
 use crate::config::settings::Secret;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::holder::Holder;
 use crate::license::License;
 use crate::quota::rate::{Readings, Subject};
 use crate::store::connection::Store;
@@ -136,7 +137,7 @@ async fn ask(
     let (account, _pass) = match caller {
         CallCaller::OwnKey(key) => (serve::own_account(gateway, key), None),
         CallCaller::Licensed(known) => {
-            if !known.0.allows_scope(Api::Native.scope()) {
+            if !Holder::of(&known).allows_scope(Api::Native.scope()) {
                 return Err(Error::ScopeNotAllowed(Api::Native.scope()).into());
             }
             let account = account_of(gateway, request, &known.0, id).await?.ok_or_else(no_such)?;

@@ -38,13 +38,13 @@ pub async fn create(
     body: Body,
 ) -> Result<HttpResponse, Refusal> {
     let fields: Fields = body.read_or_default()?;
-    let license = &caller.license;
-    if !license.allows_scope("realtime") {
+    let holder = caller.holder();
+    if !holder.allows_scope("realtime") {
         return Err(Error::ScopeNotAllowed("realtime").into());
     }
     if let Some(model) = fields.model {
         gateway.config.model(&model).ok_or_else(|| Error::ModelNotFound(model.clone()))?;
-        if !license.allows_model(&model) {
+        if !holder.allows_model(&model) {
             return Err(Error::ModelNotAllowed(model).into());
         }
     }

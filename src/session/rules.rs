@@ -16,8 +16,8 @@ pub struct Rules {
     pub protocol: Protocol,
     /// How its model reports tokens.
     pub usage: UsageReport,
-    /// Models that the license includes, `*` standing for any characters; empty: every one.
-    pub allowed_models: Vec<String>,
+    /// Lists of models, `*` standing for any characters: a model is included that is in each list.
+    pub allowed_models: Vec<Vec<String>>,
     /// Settings, for models named after the upgrade and the clocks.
     pub config: Arc<Config>,
     /// A lost connection to the provider is replaced: the protocol allows it and the client did not refuse it.
@@ -26,7 +26,7 @@ pub struct Rules {
     pub rollover_after: Duration,
     /// Input tokens on one connection at which it is replaced.
     pub rollover_tokens: u64,
-    /// The license's `max_session_seconds`.
+    /// `max_session_seconds`.
     pub longest: Option<Duration>,
     /// How soon the first ping comes before its time: sessions that begin together must not ping together.
     pub ping_phase: Duration,
@@ -36,15 +36,15 @@ pub struct Rules {
     pub key_expires_at: Option<Timestamp>,
 }
 
-/// Finds a model that is served and that the license includes.
+/// Finds a model that is served and that is in each list of `allowed`.
 ///
 /// # Errors
 /// `ModelNotFound`, `ModelNotAllowed`.
-pub fn find_model<'a>(config: &'a Config, allowed: &[String], id: &str) -> Result<&'a Model, Error> {
+pub fn find_model<'a>(config: &'a Config, allowed: &[Vec<String>], id: &str) -> Result<&'a Model, Error> {
     let sane = |id: &str| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
     let model = config.model(id).filter(|_| id.len() <= 128 && sane(id));
     let model = model.ok_or_else(|| Error::ModelNotFound(id.chars().take(128).collect()))?;
-    if allowed.is_empty() || allowed.iter().any(|pattern| settings::fits(pattern, id)) {
+    if allowed.iter().all(|list| list.iter().any(|pattern| settings::fits(pattern, id))) {
         return Ok(model);
     }
     Err(Error::ModelNotAllowed(id.to_owned()))

@@ -1,6 +1,7 @@
 //! The sentences about API keys.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 use jiff::{SignedDuration, Timestamp};
 
 use super::backend::AnyConnection;
@@ -93,12 +94,22 @@ pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Res
 pub struct Change {
     /// Hash of a new secret.
     pub secret_hash: Option<String>,
+    /// Hash of the secret before it.
+    pub previous_hash: Option<Option<String>>,
+    /// Until when that one is accepted.
+    pub previous_until_us: Option<Option<i64>>,
     /// Label.
     pub label: Option<Option<String>>,
     /// [`KeyStatus::word`].
     pub status: Option<&'static str>,
     /// End.
     pub expires_at_us: Option<Option<i64>>,
+    /// Span from the first use.
+    pub expires_after_first_use_us: Option<Option<i64>>,
+    /// JSON object of [`Narrowing`](crate::license::Narrowing).
+    pub narrowing: Option<String>,
+    /// JSON object.
+    pub metadata: Option<String>,
     /// When this change was made.
     pub updated_at_us: i64,
 }
@@ -110,6 +121,19 @@ pub struct Change {
 pub fn change(connection: &mut AnyConnection, id: &str, change: &Change) -> Result<bool, Error> {
     let living = api_keys::table.filter(api_keys::id.eq(id)).filter(api_keys::status.ne(KeyStatus::Deleted.word()));
     Ok(diesel::update(living).set(change).execute(connection)? > 0)
+}
+
+/// The first use sets the clock running, once, as that of a license: [`licenses::start_clock`].
+///
+/// # Errors
+/// The store's.
+pub fn start_clock(connection: &mut AnyConnection, id: &str, now_us: i64) -> Result<bool, Error> {
+    let statement = "UPDATE api_keys SET first_used_at_us = $1, \
+         expires_at_us = CASE WHEN expires_at_us < $1 + expires_after_first_use_us THEN expires_at_us \
+         ELSE $1 + expires_after_first_use_us END \
+         WHERE id = $2 AND first_used_at_us IS NULL AND expires_after_first_use_us IS NOT NULL";
+    let started = diesel::sql_query(statement).bind::<BigInt, _>(now_us).bind::<Text, _>(id).execute(connection)?;
+    Ok(started > 0)
 }
 
 /// How many keys of a license are not deleted.

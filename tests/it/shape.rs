@@ -14,8 +14,8 @@ const ROOMS: &[(&str, i8, i8)] = &[
     ("quota", 3, 2), ("accounts", 3, 2), ("retention", 3, 2),
     ("upstream", 2, 1), ("store", 2, 1), ("signer", 2, 1), ("credentials", 2, 1), ("seal", 2, 1), ("logs", 2, 1),
     ("wire", 1, 0), ("config", 1, 0), ("metrics", 1, 0),
-    // What everyone calls a license: knows the leaves, and rests on their floor.
-    ("license", 1, 1),
+    // What everyone calls a license, and its holder: they know the leaves, and rest on their floor.
+    ("license", 1, 1), ("holder", 1, 1),
     ("ids", 0, -1), ("clock", 0, -1), ("payer", 0, -1), ("error", 0, -1),
 ];
 /// Words that only some places may say.
