@@ -1,4 +1,4 @@
-//! `GET /v1/license`: what the caller's own license allows, and how far it is used.
+//! `GET /v1/license`: what the caller's license allows, within it the key that was shown, and how far both are used.
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
@@ -30,24 +30,23 @@ struct View {
 /// # Errors
 /// `StorageUnavailable`.
 pub async fn show(caller: Caller, gateway: Data<Gateway>) -> Result<HttpResponse, Refusal> {
-    let Caller { license, key } = caller;
-    let (id, now) = (license.id.clone(), clock::now());
+    let (id, now) = (caller.license.id.clone(), clock::now());
     gateway.quota.calls_booked().await;
-    let key_ids: Vec<String> = key.iter().map(|key| key.id.clone()).collect();
+    let key_ids: Vec<String> = caller.key.iter().map(|key| key.id.clone()).collect();
     let budgets = gateway.store.run(move |connection| {
         let mut found = budgets::of_license(connection, &id, now.as_microsecond())?;
         found.extend(budgets::of_keys(connection, &key_ids, now.as_microsecond())?);
         Ok(found)
     });
     let budgets = budgets.await?;
-    let key_end = key.as_ref().and_then(|key| key.expires_at);
+    let holder = caller.holder();
     let view = View {
-        key_id: key.map(|key| key.id),
-        plan: license.plan.clone(),
-        status: shown::status(&license, now),
-        expires_at: [key_end, license.expires_at].into_iter().flatten().min(),
-        limits: shown::limits(&license, &budgets, now),
-        id: license.id,
+        id: caller.license.id.clone(),
+        key_id: caller.key.as_ref().map(|key| key.id.clone()),
+        plan: caller.license.plan.clone(),
+        status: shown::status(&caller.license, now),
+        expires_at: holder.expires_at(),
+        limits: shown::together(holder, &budgets, now),
     };
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(view))
 }

@@ -4,7 +4,7 @@ use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post};
 use actix_web::{HttpResponse, Resource};
 
 use super::admin::{
-    account_actions, accounts, audit, backups, key_actions, keys, license_actions, licenses, reconcile, sessions,
+    account_actions, accounts, audit, backups, key_actions, keys, license_actions, licenses, plans, reconcile, sessions,
     stats, usage, usage_events,
 };
 use super::refusal::Refusal;
@@ -96,6 +96,7 @@ fn admin(app: &mut ServiceConfig) {
     app.service(at("/metrics").route(get().to(health::metrics)));
     admin_licenses(app);
     admin_keys(app);
+    admin_plans(app);
     admin_accounts(app);
     app.service(at("/admin/usage").route(get().to(usage::report)))
         .service(at("/admin/usage/events").route(get().to(usage_events::list)))
@@ -137,6 +138,17 @@ fn admin_keys(app: &mut ServiceConfig) {
         .service(at("/admin/keys/{id}/unblock").route(post().to(key_actions::unblock)))
         .service(at("/admin/keys/{id}/rotate").route(post().to(key_actions::rotate)))
         .service(at("/admin/keys/{id}/reset-usage").route(post().to(key_actions::reset_usage)));
+}
+
+fn admin_plans(app: &mut ServiceConfig) {
+    app.service(at("/admin/plans").route(post().to(plans::create)).route(get().to(plans::list)))
+        .service(
+            at("/admin/plans/{id}")
+                .route(get().to(plans::show))
+                .route(patch().to(plans::change))
+                .route(delete().to(plans::delete)),
+        )
+        .service(at("/admin/plans/{id}/apply").route(post().to(plans::apply)));
 }
 
 fn admin_accounts(app: &mut ServiceConfig) {

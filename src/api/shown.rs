@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::clock;
 use crate::error::Error;
-use crate::license::{ApiKey, KeyStatus, License, Status};
+use crate::holder::Holder;
+use crate::license::{ApiKey, KeyStatus, License, Narrowing, Status};
+use crate::payer;
 use crate::quota::balances::soft_limit;
 use crate::quota::window;
 use crate::signer::{Claims, ISSUER};
@@ -47,41 +49,75 @@ pub fn status(license: &License, now: Timestamp) -> &'static str {
     if license.status == Status::Active && license.is_expired(now) { EXPIRED } else { license.status.word() }
 }
 
-/// An API key as the operator sees it, without its secret.
+/// An API key as the operator sees it, without its secret; `budgets` are those of the license that was made for it,
+/// or its own.
 #[must_use]
 pub fn key(key: &ApiKey, license: &License, budgets: &[Budget], now: Timestamp) -> KeyView {
-    let ends = [key.expires_at, license.expires_at];
-    let expires_at = ends.into_iter().flatten().min();
+    let expires_at = Holder { license, key: Some(key) }.expires_at();
+    let (span, first_used_at, metadata) = if key.own_license {
+        (license.expires_after_first_use, license.first_used_at, &license.metadata)
+    } else {
+        (key.expires_after_first_use, key.first_used_at, &key.metadata)
+    };
+    let limits = if key.own_license { limits(license, budgets, now) } else { narrowing(&key.narrowing, budgets, now) };
     let expired = expires_at.is_some_and(|end| end <= now);
     KeyView {
         id: key.id.clone(),
         key: None,
         label: key.label.clone(),
         license_id: key.license_id.clone(),
+        own_license: key.own_license,
         status: if key.status == KeyStatus::Active && expired { EXPIRED } else { key.status.word() },
         plan: license.plan.clone(),
-        limits: limits(license, budgets, now),
+        limits,
+        metadata: metadata.clone(),
         expires_at,
+        expires_after_first_use: span.map(|span| span.as_secs()),
+        first_used_at,
+        previous_valid_until: key.previous.as_ref().map(|(_, until)| *until).filter(|until| now < *until),
         created_at: key.created_at,
         updated_at: key.updated_at,
+    }
+}
+
+/// What a key allows of what its license allows, with how far its own budgets are used.
+fn narrowing(narrowing: &Narrowing, budgets: &[Budget], now: Timestamp) -> LimitsView {
+    LimitsView {
+        scopes: narrowing.scopes.clone(),
+        models: narrowing.models.clone(),
+        allowed_ips: narrowing.allowed_ips.iter().map(ToString::to_string).collect(),
+        rpm_limit: narrowing.limits.rpm_limit,
+        tpm_limit: narrowing.limits.tpm_limit,
+        max_parallel_requests: narrowing.limits.max_parallel_requests,
+        max_sessions: narrowing.max_sessions,
+        max_session_seconds: narrowing.max_session_seconds,
+        max_machines: narrowing.limits.max_machines,
+        budgets: budgets.iter().map(|row| budget(row, now)).collect(),
+    }
+}
+
+/// What license and key together allow, with how far the budgets of both are used.
+#[must_use]
+pub fn together(holder: Holder<'_>, budgets: &[Budget], now: Timestamp) -> LimitsView {
+    let numbers = holder.limits();
+    LimitsView {
+        scopes: holder.scopes(),
+        models: holder.models(),
+        allowed_ips: holder.allowed_ips().iter().map(ToString::to_string).collect(),
+        rpm_limit: numbers.rpm_limit,
+        tpm_limit: numbers.tpm_limit,
+        max_parallel_requests: numbers.max_parallel_requests,
+        max_sessions: holder.max_sessions(),
+        max_session_seconds: holder.max_session_seconds(),
+        max_machines: numbers.max_machines,
+        budgets: budgets.iter().map(|row| budget(row, now)).collect(),
     }
 }
 
 /// A license's limits, with how far its budgets are used.
 #[must_use]
 pub fn limits(license: &License, budgets: &[Budget], now: Timestamp) -> LimitsView {
-    LimitsView {
-        scopes: license.scopes.clone(),
-        models: license.models.clone(),
-        allowed_ips: license.allowed_ips.iter().map(ToString::to_string).collect(),
-        rpm_limit: license.limits.rpm_limit,
-        tpm_limit: license.limits.tpm_limit,
-        max_parallel_requests: license.limits.max_parallel_requests,
-        max_sessions: license.max_sessions,
-        max_session_seconds: license.max_session_seconds,
-        max_machines: license.limits.max_machines,
-        budgets: budgets.iter().map(|row| budget(row, now)).collect(),
-    }
+    together(Holder { license, key: None }, budgets, now)
 }
 
 /// A budget as of `now`: a period that is over counts as begun anew, whether the ledger has turned its page or not.
@@ -99,6 +135,7 @@ pub fn budget(budget: &Budget, now: Timestamp) -> BudgetView {
         if budget.unit == Unit::AudioSeconds.word() { Amount::Seconds(seconds(units)) } else { Amount::Count(units) }
     };
     BudgetView {
+        owner: if budget.key_id == payer::NO_KEY { "license" } else { "key" },
         unit: budget.unit.clone(),
         window: budget.window_span.clone(),
         mode: budget.window_mode.clone(),

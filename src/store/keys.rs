@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::backend::AnyConnection;
 use super::licenses;
 use super::page::{Page, lower, pattern};
-use super::schema::api_keys;
+use super::schema::{api_keys, licenses as licenses_table};
 use crate::clock;
 use crate::error::Error;
 use crate::license::{ApiKey, KeyStatus, License};
@@ -47,6 +47,8 @@ pub struct Filter {
     pub text: Option<String>,
     /// The operator's decision.
     pub status: Option<KeyStatus>,
+    /// With the time of asking in microseconds: only those whose end, or whose license's, is past, or only the others.
+    pub expired: Option<(bool, i64)>,
     /// One license's keys.
     pub license_id: Option<String>,
 }
@@ -61,6 +63,13 @@ pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Res
         Some(status) => query.filter(api_keys::status.eq(status.word())),
         None => query.filter(api_keys::status.ne(KeyStatus::Deleted.word())),
     };
+    if let Some((expired, now_us)) = filter.expired {
+        let past = licenses_table::expires_at_us.is_not_null().and(licenses_table::expires_at_us.le(now_us));
+        let theirs = licenses_table::table.filter(past.assume_not_null()).select(licenses_table::id);
+        let own = api_keys::expires_at_us.is_not_null().and(api_keys::expires_at_us.assume_not_null().le(now_us));
+        let over = own.or(api_keys::license_id.eq_any(theirs));
+        query = if expired { query.filter(over) } else { query.filter(diesel::dsl::not(over)) };
+    }
     if let Some(license_id) = &filter.license_id {
         query = query.filter(api_keys::license_id.eq(license_id.clone()));
     }

@@ -233,6 +233,23 @@ diesel::table! {
     retention_marks (id) {
         id -> Text,
         kept_from_us -> BigInt,
+    plans (id) {
+        id -> Text,
+        fields -> Text,
+        created_at_us -> BigInt,
+        updated_at_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    machines (license_id, fingerprint) {
+        license_id -> Text,
+        fingerprint -> Text,
+        key_id -> Text,
+        name -> Nullable<Text>,
+        metadata -> Text,
+        activated_at_us -> BigInt,
+        seen_at_us -> Nullable<BigInt>,
     }
 }
 
@@ -253,5 +270,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     idempotency_keys,
     accounts,
     call_holds,
-    upstream_tasks
+    upstream_tasks,
+    plans,
+    machines
 );

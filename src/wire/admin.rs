@@ -63,7 +63,7 @@ pub struct LicenseFields {
 }
 
 /// What can be said about a budget.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetFields {
     /// What is counted.
@@ -172,6 +172,14 @@ pub struct Reissue {
     pub rotate: bool,
 }
 
+/// `POST /admin/keys/{id}/rotate`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rotation {
+    /// For how long the old secret is still accepted, seconds.
+    pub grace_seconds: u64,
+}
+
 /// `POST /admin/usage/reset`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -223,22 +231,32 @@ pub struct KeyView {
     pub label: Option<String>,
     /// The license that it uses.
     pub license_id: String,
+    /// Whether that license was made for it: the limits are the license's then, and both end together.
+    pub own_license: bool,
     /// `active`, `blocked`, `deleted`, or `expired` for an active one past its end.
     pub status: &'static str,
     /// The plan of its license.
     pub plan: Option<String>,
-    /// What its license may use.
+    /// What it allows of what its license allows; what is empty or null is the license's.
     #[serde(flatten)]
     pub limits: LimitsView,
+    /// The operator's own data.
+    pub metadata: Map<String, Value>,
     /// Its end or its license's, whichever is sooner.
     pub expires_at: Option<Timestamp>,
+    /// Seconds that it lasts from its first use.
+    pub expires_after_first_use: Option<i64>,
+    /// When that clock started.
+    pub first_used_at: Option<Timestamp>,
+    /// Until when the secret before the last rotation is accepted; null: it is not.
+    pub previous_valid_until: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
 
-/// The limits of a license; what is null is not limited.
+/// The limits of a license or a key; what is null is not limited.
 #[derive(Debug, Clone, Serialize)]
 pub struct LimitsView {
     /// Kinds of use.
@@ -266,6 +284,8 @@ pub struct LimitsView {
 /// A budget and how far it is used.
 #[derive(Debug, Clone, Serialize)]
 pub struct BudgetView {
+    /// Whose it is: `license`, or `key`.
+    pub owner: &'static str,
     /// What is counted.
     pub unit: String,
     /// After which time it starts anew.

@@ -239,9 +239,9 @@ fn a_second_key_shares_a_license() {
         let made = app.operator().post("/admin/keys", &fields).await;
         assert_eq!((made.status, &made.body["license_id"]), (201, &license["id"]), "{}", made.text);
         assert_eq!(made.body["expires_at"], Value::Null);
-        let limits = json!({"license_id": license["id"], "rpm_limit": 5});
-        let refused = app.operator().post("/admin/keys", &limits).await;
-        assert_eq!((refused.status, &refused.body["error"]["param"]), (400, &json!("rpm_limit")));
+        let planned = json!({"license_id": license["id"], "plan": "trial"});
+        let refused = app.operator().post("/admin/keys", &planned).await;
+        assert_eq!((refused.status, &refused.body["error"]["param"]), (400, &json!("plan")));
         let nowhere = app.operator().post("/admin/keys", &json!({"license_id": "lic_nothing"})).await;
         assert_eq!((nowhere.status, &nowhere.body["error"]["param"]), (400, &json!("license_id")));
         send(&app.operator(), "DELETE", &format!("/admin/keys/{}", text(&made.body, "id")), Value::Null).await;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -74,18 +74,28 @@ pub fn metadata_size(metadata: &serde_json::Map<String, serde_json::Value>) -> R
     Ok(())
 }
 
-/// Reads addresses and CIDR networks.
+/// Reads addresses and CIDR networks, each in its plainest form: `10.1.2.3/8` is `10.0.0.0/8`.
 ///
 /// # Errors
 /// `InvalidRequest`, naming the element that is neither.
 pub fn networks(texts: &[String]) -> Result<Vec<IpNet>, Error> {
     let read = |(index, text): (usize, &String)| {
-        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map(plain).map_err(|_| {
             let param = format!("allowed_ips[{index}]");
             Error::field(&param, format!("{param} is not an address or CIDR network such as `203.0.113.0/24`"))
         })
     };
     texts.iter().enumerate().map(read).collect()
+}
+
+/// A network without the bits beyond its length; one of IPv4 in IPv6 clothes is IPv4.
+fn plain(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    let undressed = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    undressed.map_or(network, IpNet::V4).trunc()
 }
 
 /// An amount of a budget in the units that the store counts.
@@ -212,6 +222,13 @@ mod tests {
     use super::*;
     use crate::api::admin::body;
     use serde_json::json;
+
+    #[test]
+    fn networks_are_kept_in_their_plainest_form() {
+        let given = ["10.1.2.3/8", "10.1.2.3", "::ffff:10.1.2.3", "::ffff:10.1.2.3/112", "2001:DB8::1/32"];
+        let plain: Vec<String> = networks(&given.map(str::to_owned)).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(plain, ["10.0.0.0/8", "10.1.2.3/32", "10.1.2.3/32", "10.1.0.0/16", "2001:db8::/32"]);
+    }
 
     #[test]
     fn every_bound_is_named() {

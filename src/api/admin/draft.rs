@@ -80,14 +80,7 @@ fn budget(fields: &BudgetFields, (license_id, key_id): (&str, &str), now: Timest
 /// `InvalidRequest`, naming the field at fault.
 pub fn change(fields: &LicenseFields, license: &License, now: Timestamp) -> Result<Change, Error> {
     checks::license(fields, now)?;
-    let metadata = match &fields.metadata {
-        None => None,
-        Some(None) => Some(Map::new()),
-        Some(Some(patch)) => Some(merged(&license.metadata, patch)),
-    };
-    if let Some(metadata) = &metadata {
-        checks::metadata_size(metadata)?;
-    }
+    let metadata = metadata(&fields.metadata, &license.metadata)?;
     let list = |field: &Field<Vec<String>>| field.as_ref().map(|list| list.clone().unwrap_or_default());
     let networks = list(&fields.allowed_ips).map(|texts| checks::networks(&texts)).transpose()?;
     let limits = limits(fields, &license.limits);
@@ -103,12 +96,44 @@ pub fn change(fields: &LicenseFields, license: &License, now: Timestamp) -> Resu
         metadata: metadata.map(|metadata| licenses::json(&metadata)).transpose()?,
         max_sessions: fields.max_sessions.map(|limit| limit.map(licenses::column)),
         max_session_seconds: fields.max_session_seconds.map(|limit| limit.map(licenses::column)),
-        expires_at_us: fields.expires_at.map(|end| end.map(Timestamp::as_microsecond)),
-        expires_after_first_use_us: fields
-            .expires_after_first_use
-            .map(|seconds| seconds.map(span).map(licenses::microseconds)),
+        expires_at_us: end(fields, license.first_used_at),
+        expires_after_first_use_us: span_us(fields),
         updated_at_us: now.as_microsecond(),
     })
+}
+
+/// What a merge patch makes of metadata, if it says anything of it.
+///
+/// # Errors
+/// `InvalidRequest` when there is too much of it.
+pub fn metadata(
+    patch: &Field<Map<String, Value>>,
+    before: &Map<String, Value>,
+) -> Result<Option<Map<String, Value>>, Error> {
+    let metadata = match patch {
+        None => return Ok(None),
+        Some(None) => Map::new(),
+        Some(Some(patch)) => merged(before, patch),
+    };
+    checks::metadata_size(&metadata)?;
+    Ok(Some(metadata))
+}
+
+/// The end that a merge patch sets. Where the first use was before, a new span counts from there.
+#[must_use]
+pub fn end(fields: &LicenseFields, first_used_at: Option<Timestamp>) -> Option<Option<i64>> {
+    let named = fields.expires_at.map(|end| end.map(Timestamp::as_microsecond));
+    let counted = || {
+        let (seconds, from) = (fields.expires_after_first_use.flatten()?, first_used_at?);
+        Some(Some(from.saturating_add(span(seconds)).ok()?.as_microsecond()))
+    };
+    named.or_else(counted)
+}
+
+/// The span from the first use that a merge patch sets.
+#[must_use]
+pub fn span_us(fields: &LicenseFields) -> Option<Option<i64>> {
+    fields.expires_after_first_use.map(|seconds| seconds.map(span).map(licenses::microseconds))
 }
 
 fn value<T: Clone>(field: &Field<T>) -> Option<T> {
@@ -119,7 +144,9 @@ fn scopes(field: &Field<Vec<String>>) -> Vec<String> {
     value(field).unwrap_or_else(|| SCOPES.map(str::to_owned).to_vec())
 }
 
-fn limits(fields: &LicenseFields, before: &Limits) -> Limits {
+/// The limits as the fields change them.
+#[must_use]
+pub fn limits(fields: &LicenseFields, before: &Limits) -> Limits {
     Limits {
         rpm_limit: fields.rpm_limit.unwrap_or(before.rpm_limit),
         tpm_limit: fields.tpm_limit.unwrap_or(before.tpm_limit),
@@ -138,7 +165,8 @@ fn span(seconds: u64) -> SignedDuration {
 }
 
 /// RFC 7396 for objects: members of null are removed, objects are merged, all else replaces.
-fn merged(target: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
+#[must_use]
+pub fn merged(target: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
     let mut merged = target.clone();
     for (name, change) in patch {
         match change {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::difference;
 use super::draft;
-use super::plans;
+use super::filling;
 use super::trail::Trail;
 use crate::api::shown;
 use crate::clock;
@@ -46,13 +46,21 @@ pub fn patch(
     keys: &Keys,
     trail: &Trail,
 ) -> Result<(), Error> {
-    let named_end = fields.expires_at.is_some();
-    let mut fields = plans::fill(fields, keys, trail.now())?;
-    if !named_end {
-        // A plan's end is for new licenses.
-        fields.expires_at = None;
-    }
-    let change = draft::change(&fields, license, trail.now())?;
+    let plan = filling::named(connection, &fields, keys)?;
+    apply(connection, license, &filling::for_present(fields, plan), trail)
+}
+
+/// Applies a merge patch inside a transaction, as it is.
+///
+/// # Errors
+/// `InvalidRequest`, naming the field at fault.
+pub fn apply(
+    connection: &mut AnyConnection,
+    license: &License,
+    fields: &LicenseFields,
+    trail: &Trail,
+) -> Result<(), Error> {
+    let change = draft::change(fields, license, trail.now())?;
     licenses::change(connection, &license.id, &change)?;
     if fields.budgets.is_some() {
         let owner = (license.id.as_str(), payer::NO_KEY);
@@ -139,10 +147,7 @@ pub fn locked(
     work: impl FnOnce(&mut AnyConnection, &License) -> Result<(), Error>,
 ) -> Result<Whole, Error> {
     accounting::transaction(connection, |connection| {
-        accounting::lock_ledger(connection)?;
-        let (license, _) = load(connection, id)?;
-        work(connection, &license)?;
-        announcements::announce(connection)?;
+        within(connection, id, work)?;
         load(connection, id)
     })
 }
@@ -166,4 +171,19 @@ pub fn logged(
         let difference = difference::between(&before, &shown(connection)?);
         trail.leave(connection, action, id, &difference)
     })
+}
+
+/// As [`locked`], inside a transaction.
+///
+/// # Errors
+/// As [`locked`].
+pub fn within(
+    connection: &mut AnyConnection,
+    id: &str,
+    work: impl FnOnce(&mut AnyConnection, &License) -> Result<(), Error>,
+) -> Result<(), Error> {
+    accounting::lock_ledger(connection)?;
+    let (license, _) = load(connection, id)?;
+    work(connection, &license)?;
+    announcements::announce(connection)
 }

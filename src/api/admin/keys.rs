@@ -3,6 +3,7 @@
 use actix_web::http::header;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::access::Operator;
@@ -12,7 +13,7 @@ use super::licenses::{self, detail, no_store};
 use super::once::{self, Outcome};
 use super::paging::{self, ListQuery};
 use super::trail::Trail;
-use super::{draft, plans};
+use super::{draft, filling, key_draft, version};
 use crate::api::refusal::Refusal;
 use crate::api::shown;
 use crate::clock;
@@ -20,22 +21,20 @@ use crate::config::settings::Keys;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
-use crate::license::{self, ApiKey, KeyStatus, License, Narrowing, Status};
+use crate::license::{ApiKey, KeyStatus, License, Status};
 use crate::payer;
 use crate::store::accounting;
 use crate::store::announcements;
 use crate::store::backend::AnyConnection;
 use crate::store::budgets::{self, Budget};
-use crate::store::keys::{self, Change, Filter};
+use crate::store::keys::{self, Filter};
 use crate::store::licenses as stored;
 use crate::wire::admin::{KeyView, LicenseFields, PageView};
 
-/// The fields of a key on a license that is not its own; the others belong to the license.
-const FIELDS_OF_A_SECOND_KEY: [&str; 2] = ["label", "expires_at"];
-
 /// `POST /admin/keys`: 201 with the key, shown this once; a repeat answers 200 without it.
 ///
-/// With `license_id` the key joins that license; otherwise a license is made for it, a trial unless `plan` says so.
+/// With `license_id` the key joins that license, and its fields narrow it. Otherwise a license is made for it, a trial
+/// unless `plan` says so, and the fields are that license's.
 ///
 /// # Errors
 /// `InvalidRequest`, naming the field at fault; `Conflict` for a revoked license, or an `Idempotency-Key` that came
@@ -43,106 +42,85 @@ const FIELDS_OF_A_SECOND_KEY: [&str; 2] = ["label", "expires_at"];
 pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let now = trail.now();
-    let object = body.object()?;
+    let mut object = body.object()?;
     let logged = detail(&object);
     let (public_id, secret) = ids::api_key();
-    let (key, own) = draft_key(object, &public_id, &secret, &gateway.config.keys, &trail)?;
     let request = once::Request::new(&operator, "POST /admin/keys", &body, now)?;
-    let outcome = request.make(&gateway.store, key.id.clone(), move |connection| {
-        accounting::lock_ledger(connection)?;
-        match &own {
-            Some(whole) => licenses::insert(connection, whole)?,
-            None => check_license(connection, &key.license_id)?,
+    let license_id = object.as_object_mut().and_then(|object| object.remove("license_id"));
+    let (fields, settings): (LicenseFields, _) = (body::fields(object)?, gateway.config.keys.clone());
+    let made = match license_id {
+        None | Some(Value::Null) => {
+            let draft = draft_with_license(fields, (public_id.clone(), secret.clone()), settings, now);
+            gateway.store.run(draft).await?
         }
-        keys::insert(connection, &key)?;
-        trail.leave(connection, "key.create", &key.id, &logged)
+        Some(Value::String(license_id)) => {
+            let key = key_draft::joining(&fields, &license_id, (&public_id, &secret), now)?;
+            let budgets = draft::budgets(&fields.budgets, (&license_id, &public_id), now)?;
+            Made { key, license: None, budgets }
+        }
+        Some(_) => return Err(Error::field("license_id", "license_id is the id of a license").into()),
+    };
+    let outcome = request.make(&gateway.store, public_id.clone(), move |connection| {
+        accounting::lock_ledger(connection)?;
+        insert(connection, &made)?;
+        trail.leave(connection, "key.create", &made.key.id, &logged)
     });
     let (new, id) = match outcome.await? {
         Outcome::New => (true, public_id),
         Outcome::Earlier(id) => (false, id),
     };
-    let view = gateway.store.run(move |connection| Ok(view(&load(connection, &id)?, now))).await?;
-    if new {
-        let place = (header::LOCATION, format!("/admin/keys/{}", view.id));
-        let view = KeyView { key: Some(secret), ..view };
-        return Ok(HttpResponse::Created().insert_header(no_store()).insert_header(place).json(view));
+    let loaded = gateway.store.run(move |connection| load(connection, &id)).await?;
+    if !new {
+        return Ok(answer(&loaded, now));
     }
-    Ok(HttpResponse::Ok().json(view))
+    let place = (header::LOCATION, format!("/admin/keys/{}", loaded.0.id));
+    let tag = version::etag(&version::of_key(&loaded.0, &loaded.1));
+    let view = KeyView { key: Some(secret), ..view(&loaded, now) };
+    Ok(HttpResponse::Created().insert_header(no_store()).insert_header(place).insert_header(tag).json(view))
 }
 
-/// The key, and the license that is made for it.
-fn draft_key(
-    mut object: Value,
-    public_id: &str,
-    secret: &str,
-    keys: &Keys,
-    trail: &Trail,
-) -> Result<(ApiKey, Option<Whole>), Error> {
-    let license_id = object.as_object_mut().and_then(|object| object.remove("license_id"));
-    let now = trail.now();
-    let mut key = ApiKey {
-        id: public_id.to_owned(),
-        license_id: String::new(),
-        own_license: false,
-        secret_hash: license::key_hash(secret),
-        label: None,
-        status: KeyStatus::Active,
-        created_at: now,
-        updated_at: now,
-        expires_at: None,
-        expires_after_first_use: None,
-        first_used_at: None,
-        narrowing: Narrowing::default(),
-        metadata: serde_json::Map::new(),
-        previous: None,
-    };
-    match license_id {
-        Some(Value::String(id)) => {
-            allow(&object, &FIELDS_OF_A_SECOND_KEY)?;
-            let fields = draft::license(&body::fields(object)?, now)?;
-            key.label = fields.label;
-            key.expires_at = fields.expires_at;
-            key.license_id = id;
-            Ok((key, None))
-        }
-        None | Some(Value::Null) => {
-            let mut fields: LicenseFields = body::fields(object)?;
-            fields.plan.get_or_insert_with(|| Some(plans::TRIAL.to_owned()));
-            if keys.enable_rate_limit {
-                fields.rpm_limit.get_or_insert(Some(keys.max_requests_per_minute));
-            }
-            let fields = plans::fill(fields, keys, now)?;
-            let license = draft::license(&fields, now)?;
-            let budgets = draft::budgets(&fields.budgets, (&license.id, payer::NO_KEY), now)?;
-            key.label.clone_from(&license.label);
-            key.license_id.clone_from(&license.id);
-            key.own_license = true;
-            Ok((key, Some((license, budgets))))
-        }
-        Some(_) => Err(Error::field("license_id", "license_id is the id of a license")),
+/// A key that is to be added.
+struct Made {
+    key: ApiKey,
+    /// The license that is made for it.
+    license: Option<License>,
+    /// That license's budgets, or the key's own.
+    budgets: Vec<Budget>,
+}
+
+fn draft_with_license(
+    mut fields: LicenseFields,
+    (public_id, secret): (String, String),
+    settings: Keys,
+    now: Timestamp,
+) -> impl FnOnce(&mut AnyConnection) -> Result<Made, Error> {
+    move |connection| {
+        fields.plan.get_or_insert_with(|| Some(filling::TRIAL.to_owned()));
+        let plan = filling::named(connection, &fields, &settings)?;
+        let fields = key_draft::own_license(fields, plan, &settings, now);
+        let license = draft::license(&fields, now)?;
+        let budgets = draft::budgets(&fields.budgets, (&license.id, payer::NO_KEY), now)?;
+        let bare = key_draft::bare((&public_id, &secret), &license.id, now);
+        let key = ApiKey { own_license: true, label: license.label.clone(), ..bare };
+        Ok(Made { key, license: Some(license), budgets })
     }
 }
 
-fn check_license(connection: &mut AnyConnection, id: &str) -> Result<(), Error> {
-    match stored::find(connection, id)? {
-        None => Err(Error::field("license_id", "license_id names no license")),
+fn insert(connection: &mut AnyConnection, made: &Made) -> Result<(), Error> {
+    let Made { key, license, budgets } = made;
+    if let Some(license) = license {
+        let whole: Whole = (license.clone(), budgets.clone());
+        licenses::insert(connection, &whole)?;
+        return keys::insert(connection, key);
+    }
+    match stored::find(connection, &key.license_id)? {
+        None => return Err(Error::field("license_id", "license_id names no license")),
         Some(license) if license.status == Status::Revoked => {
-            Err(Error::Conflict("this license was revoked for good".to_owned()))
+            return Err(Error::Conflict("this license was revoked for good".to_owned()));
         }
-        Some(_) => Ok(()),
+        Some(_) => keys::insert(connection, key)?,
     }
-}
-
-/// Refuses fields that are none of `names`.
-fn allow(object: &Value, names: &[&str]) -> Result<(), Error> {
-    let other = object.as_object().and_then(|object| object.keys().find(|name| !names.contains(&name.as_str())));
-    match other {
-        None => Ok(()),
-        Some(name) => Err(Error::field(
-            name,
-            format!("a key on a shared license has only {}; change the license for `{name}`", names.join(", ")),
-        )),
-    }
+    budgets.iter().try_for_each(|budget| budgets::insert(connection, budget))
 }
 
 /// `GET /admin/keys`.
@@ -152,22 +130,23 @@ fn allow(object: &Value, names: &[&str]) -> Result<(), Error> {
 pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let query = ListQuery::read(request.query_string())?;
     let (page, now) = (query.page()?, clock::now());
-    let status = match query.status.as_deref().map(|word| (word, KeyStatus::read(word))) {
-        None => None,
-        Some((_, Some(status))) => Some(status),
-        Some((_, None)) => return Err(Error::field("status", "status is active, blocked or deleted").into()),
-    };
-    let filter = Filter { text: query.q, status, license_id: query.license_id };
+    let filter = filter(query, now)?;
     let answer = gateway.store.run(move |connection| {
         let found = keys::list(connection, &filter, &page)?;
-        let mut ids: Vec<String> = found.iter().map(|key| key.license_id.clone()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let licenses = stored::find_all(connection, &ids)?;
-        let budgets = budgets::of_licenses(connection, &ids, now.as_microsecond())?;
+        let mut license_ids: Vec<String> = found.iter().map(|key| key.license_id.clone()).collect();
+        license_ids.sort_unstable();
+        license_ids.dedup();
+        let key_ids: Vec<String> = found.iter().map(|key| key.id.clone()).collect();
+        let licenses = stored::find_all(connection, &license_ids)?;
+        let of_licenses = budgets::of_licenses(connection, &license_ids, now.as_microsecond())?;
+        let of_keys = budgets::of_keys(connection, &key_ids, now.as_microsecond())?;
         let joined = found.into_iter().filter_map(|key| {
             let license = licenses.iter().find(|license| license.id == key.license_id)?;
-            let own = budgets.iter().filter(|budget| budget.license_id == license.id).cloned().collect();
+            let own = if key.own_license {
+                of_licenses.iter().filter(|budget| budget.license_id == license.id).cloned().collect()
+            } else {
+                of_keys.iter().filter(|budget| budget.key_id == key.id).cloned().collect()
+            };
             Some((key, license.clone(), own))
         });
         let place = |(key, ..): &Loaded| (key.created_at.as_microsecond(), key.id.clone());
@@ -177,19 +156,35 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
     Ok(HttpResponse::Ok().json(answer.await?))
 }
 
+fn filter(query: ListQuery, now: Timestamp) -> Result<Filter, Error> {
+    if query.subject.is_some() {
+        return Err(Error::field("subject", "keys are listed by `limit, cursor, q, status, license_id, sort`"));
+    }
+    let now_us = now.as_microsecond();
+    let (status, expired) = match query.status.as_deref().map(|word| (word, KeyStatus::read(word))) {
+        None => (None, None),
+        Some(("expired", _)) => (Some(KeyStatus::Active), Some((true, now_us))),
+        Some((_, Some(KeyStatus::Active))) => (Some(KeyStatus::Active), Some((false, now_us))),
+        Some((_, Some(status))) => (Some(status), None),
+        Some((_, None)) => return Err(Error::field("status", "status is active, blocked, deleted or expired")),
+    };
+    Ok(Filter { text: query.q, status, expired, license_id: query.license_id })
+}
+
 /// `GET /admin/keys/{id}`.
 ///
 /// # Errors
 /// `NotFound`.
 pub async fn show(_: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
-    let view = gateway.store.run(move |connection| Ok(view(&load(connection, &id)?, clock::now()))).await?;
-    Ok(HttpResponse::Ok().json(view))
+    let loaded = gateway.store.run(move |connection| load(connection, &id)).await?;
+    Ok(answer(&loaded, clock::now()))
 }
 
-/// `PATCH /admin/keys/{id}`: a merge patch. Where the license was made for the key, it takes the license's fields.
+/// `PATCH /admin/keys/{id}`: a merge patch; with `If-Match`, only of the key as it was read. Where a license was made
+/// for the key, it is the license's fields that change.
 ///
 /// # Errors
-/// `InvalidRequest`, naming the field at fault; `NotFound`; `Conflict` for a deleted key.
+/// `InvalidRequest`, naming the field at fault; `PreconditionFailed`, `NotFound`, `Conflict` for a deleted key.
 pub async fn change(
     operator: Operator,
     gateway: Data<Gateway>,
@@ -197,51 +192,85 @@ pub async fn change(
     body: Body,
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let (object, settings, now) = (body.object()?, gateway.config.keys.clone(), trail.now());
+    let (object, settings, now, expected) =
+        (body.object()?, gateway.config.keys.clone(), trail.now(), operator.if_match);
     let fields: LicenseFields = body::fields(object.clone())?;
     let loaded = gateway.store.run(move |connection| {
-        locked(connection, &id, |connection, (key, license, _)| {
-            refuse_deleted(key)?;
-            let mut change =
-                Change { label: fields.label.clone(), updated_at_us: now.as_microsecond(), ..Change::default() };
-            if key.own_license {
-                edit::patch(connection, license, fields, &settings, &trail)?;
-            } else {
-                allow(&object, &FIELDS_OF_A_SECOND_KEY)?;
-                change.expires_at_us = draft::change(&fields, license, now)?.expires_at_us;
-            }
-            keys::change(connection, &key.id, &change)?;
-            trail.leave(connection, "key.change", &key.id, &detail(&object))
+        locked(connection, &id, |connection, loaded| {
+            require(expected.as_deref(), loaded)?;
+            patch(connection, loaded, fields, &settings, &trail)?;
+            trail.leave(connection, "key.change", &loaded.0.id, &detail(&object))
         })
     });
     let loaded = loaded.await?;
     gateway.license_changed(&loaded.1.id);
     gateway.roster.license_changed(&loaded.1.id, loaded.1.expires_at);
-    Ok(HttpResponse::Ok().json(view(&loaded, now)))
+    Ok(answer(&loaded, now))
 }
 
-/// A key, its license and that license's budgets.
+fn patch(
+    connection: &mut AnyConnection,
+    (key, license, _): &Loaded,
+    fields: LicenseFields,
+    settings: &Keys,
+    trail: &Trail,
+) -> Result<(), Error> {
+    refuse_deleted(key)?;
+    let now = trail.now();
+    if key.own_license {
+        let label = fields.label.clone();
+        edit::patch(connection, license, fields, settings, trail)?;
+        let change = keys::Change { label, updated_at_us: now.as_microsecond(), ..keys::Change::default() };
+        keys::change(connection, &key.id, &change)?;
+        return Ok(());
+    }
+    keys::change(connection, &key.id, &key_draft::change(&fields, key, now)?)?;
+    if fields.budgets.is_some() {
+        let owner = (license.id.as_str(), key.id.as_str());
+        let wanted = draft::budgets(&fields.budgets, owner, now)?;
+        edit::replace_budgets(connection, owner, wanted, now)?;
+    }
+    Ok(())
+}
+
+/// A key, its license, and the budgets of the license that was made for it, or its own.
 pub type Loaded = (ApiKey, License, Vec<Budget>);
 
 /// The key as the operator sees it.
 #[must_use]
-pub fn view(loaded: &Loaded, now: jiff::Timestamp) -> KeyView {
+pub fn view(loaded: &Loaded, now: Timestamp) -> KeyView {
     let (key, license, budgets) = loaded;
     shown::key(key, license, budgets, now)
 }
 
-/// The key with this public id, or this whole key.
+/// 200 with the key.
+#[must_use]
+pub fn answer(loaded: &Loaded, now: Timestamp) -> HttpResponse {
+    let tag = version::etag(&version::of_key(&loaded.0, &loaded.1));
+    HttpResponse::Ok().insert_header(tag).json(view(loaded, now))
+}
+
+/// Whether the key is as `If-Match` wants it.
+///
+/// # Errors
+/// `PreconditionFailed`.
+pub fn require(if_match: Option<&str>, (key, license, _): &Loaded) -> Result<(), Error> {
+    version::require(if_match, &version::of_key(key, license))
+}
+
+/// The key with this public id.
 ///
 /// # Errors
 /// `NotFound`.
-pub fn load(connection: &mut AnyConnection, id_or_key: &str) -> Result<Loaded, Error> {
-    let unknown = || Error::NotFound("this key".to_owned());
-    let public_id = ids::public_id_of(id_or_key);
-    let (key, license) = keys::find_with_license(connection, public_id.unwrap_or(id_or_key))?.ok_or_else(unknown)?;
-    if public_id.is_some() && !license::same_secret(&license::key_hash(id_or_key), &key.secret_hash) {
-        return Err(unknown());
-    }
-    let budgets = budgets::of_license(connection, &license.id, clock::now().as_microsecond())?;
+pub fn load(connection: &mut AnyConnection, id: &str) -> Result<Loaded, Error> {
+    let found = keys::find_with_license(connection, id)?;
+    let (key, license) = found.ok_or_else(|| Error::NotFound("this key".to_owned()))?;
+    let now_us = clock::now().as_microsecond();
+    let budgets = if key.own_license {
+        budgets::of_license(connection, &license.id, now_us)?
+    } else {
+        budgets::of_keys(connection, &[key.id.clone()], now_us)?
+    };
     Ok((key, license, budgets))
 }
 
@@ -252,16 +281,28 @@ pub fn load(connection: &mut AnyConnection, id_or_key: &str) -> Result<Loaded, E
 /// `NotFound`, and what `work` returns.
 pub fn locked(
     connection: &mut AnyConnection,
-    id_or_key: &str,
+    id: &str,
     work: impl FnOnce(&mut AnyConnection, &Loaded) -> Result<(), Error>,
 ) -> Result<Loaded, Error> {
     accounting::transaction(connection, |connection| {
-        accounting::lock_ledger(connection)?;
-        let loaded = load(connection, id_or_key)?;
-        work(connection, &loaded)?;
-        announcements::announce(connection)?;
-        load(connection, &loaded.0.id)
+        within(connection, id, work)?;
+        load(connection, id)
     })
+}
+
+/// The same inside a transaction.
+///
+/// # Errors
+/// As [`locked`].
+pub fn within(
+    connection: &mut AnyConnection,
+    id: &str,
+    work: impl FnOnce(&mut AnyConnection, &Loaded) -> Result<(), Error>,
+) -> Result<(), Error> {
+    accounting::lock_ledger(connection)?;
+    let loaded = load(connection, id)?;
+    work(connection, &loaded)?;
+    announcements::announce(connection)
 }
 
 /// Deleted keys don't change any more.

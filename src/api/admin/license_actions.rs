@@ -9,9 +9,11 @@ use super::access::Operator;
 use super::body::Body;
 use super::difference;
 use super::edit::{self, Whole};
+use super::filling;
 use super::licenses::{answer, no_store, with_token};
-use super::plans;
+use super::once::{self, Outcome};
 use super::trail::Trail;
+use super::version;
 use crate::api::refusal::Refusal;
 use crate::clock;
 use crate::error::Error;
@@ -30,7 +32,7 @@ const MOST_DAYS: u32 = 36_600;
 /// # Errors
 /// `Conflict` for a revoked license, `NotFound`.
 pub async fn suspend(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
-    let whole = set_status(&operator, &gateway, id.into_inner(), Status::Suspended).await?;
+    let whole = set_status(operator, &gateway, id.into_inner(), Status::Suspended).await?;
     gateway.license_changed(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseSuspended);
     Ok(answer(&whole, clock::now()))
@@ -41,7 +43,7 @@ pub async fn suspend(operator: Operator, gateway: Data<Gateway>, id: Path<String
 /// # Errors
 /// `Conflict` for a revoked license, `NotFound`.
 pub async fn reinstate(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
-    let whole = set_status(&operator, &gateway, id.into_inner(), Status::Active).await?;
+    let whole = set_status(operator, &gateway, id.into_inner(), Status::Active).await?;
     gateway.license_changed(&whole.0.id);
     Ok(answer(&whole, clock::now()))
 }
@@ -51,24 +53,30 @@ pub async fn reinstate(operator: Operator, gateway: Data<Gateway>, id: Path<Stri
 /// # Errors
 /// `NotFound`.
 pub async fn revoke(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
-    let whole = set_status(&operator, &gateway, id.into_inner(), Status::Revoked).await?;
+    let whole = set_status(operator, &gateway, id.into_inner(), Status::Revoked).await?;
     gateway.license_changed(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseRevoked);
     Ok(answer(&whole, clock::now()))
 }
 
-async fn set_status(operator: &Operator, gateway: &Gateway, id: String, status: Status) -> Result<Whole, Error> {
-    let trail = Trail::new(&gateway.config, operator, clock::now());
+async fn set_status(operator: Operator, gateway: &Gateway, id: String, status: Status) -> Result<Whole, Error> {
+    let trail = Trail::new(&gateway.config, &operator, clock::now());
+    let expected = operator.if_match;
     let work = move |connection: &mut _| {
-        edit::locked(connection, &id, |connection, license| edit::set_status(connection, license, status, &trail))
+        edit::locked(connection, &id, |connection, license| {
+            version::require(expected.as_deref(), &version::of_license(license))?;
+            edit::set_status(connection, license, status, &trail)
+        })
     };
     gateway.store.run(work).await
 }
 
-/// `POST …/renew`: until `expires_at`, or for `days` more (KEY_EXPIRY_DAYS if left out). Old tokens go on as well.
+/// `POST …/renew`: until `expires_at`, or for `days` more (KEY_EXPIRY_DAYS if left out). Old tokens go on as well. A
+/// repeat renews nothing, and answers without a token.
 ///
 /// # Errors
-/// `InvalidRequest`, naming the field at fault; `Conflict` for a revoked license, `NotFound`.
+/// `InvalidRequest`, naming the field at fault; `PreconditionFailed`, `NotFound`, `Conflict` for a revoked license, or
+/// an `Idempotency-Key` that came with another body.
 pub async fn renew(
     operator: Operator,
     gateway: Data<Gateway>,
@@ -79,12 +87,16 @@ pub async fn renew(
     let (renewal, now): (Renewal, Timestamp) = (body.read_or_default()?, trail.now());
     check(&renewal, now)?;
     let days = renewal.days.unwrap_or(gateway.config.keys.expiry_days);
+    let request = once::Request::new(&operator, &format!("POST /admin/licenses/{id}/renew"), &body, now)?;
+    let (id, expected) = (id.into_inner(), operator.if_match);
+    let subject = id.clone();
     let work = move |connection: &mut _| {
-        edit::locked(connection, &id, |connection, license| {
+        edit::within(connection, &subject, |connection, license| {
+            version::require(expected.as_deref(), &version::of_license(license))?;
             refuse_revoked(license)?;
             let end = renewal.expires_at.unwrap_or_else(|| {
                 let from = license.expires_at.map_or(now, |end| end.max(now));
-                plans::end_after(days, from)
+                filling::end_after(days, from)
             });
             let change = Change {
                 expires_at_us: Some(Some(end.as_microsecond())),
@@ -97,10 +109,18 @@ pub async fn renew(
             trail.leave(connection, "license.renew", &license.id, &difference)
         })
     };
-    let whole = gateway.store.run(work).await?;
+    let outcome = request.make(&gateway.store, id.clone(), work).await?;
+    let whole = gateway.store.run(move |connection| edit::load(connection, &id)).await?;
     gateway.license_changed(&whole.0.id);
     gateway.roster.license_changed(&whole.0.id, whole.0.expires_at);
-    Ok(HttpResponse::Ok().insert_header(no_store()).json(with_token(&gateway, &whole, now)?))
+    tokened(&gateway, &whole, &outcome, now)
+}
+
+/// 200 with the license, and with a token where this is no repeat.
+fn tokened(gateway: &Gateway, whole: &Whole, outcome: &Outcome, now: Timestamp) -> Result<HttpResponse, Refusal> {
+    let Outcome::New = outcome else { return Ok(answer(whole, now)) };
+    let tag = version::etag(&version::of_license(&whole.0));
+    Ok(HttpResponse::Ok().insert_header(no_store()).insert_header(tag).json(with_token(gateway, whole, now)?))
 }
 
 fn check(renewal: &Renewal, now: Timestamp) -> Result<(), Error> {
@@ -116,10 +136,12 @@ fn check(renewal: &Renewal, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
-/// `POST …/token`: signs a token with what is true now; with `rotate`, those issued before become invalid.
+/// `POST …/token`: signs a token with what is true now; with `rotate`, those issued before become invalid. A
+/// repeat does neither.
 ///
 /// # Errors
-/// `Conflict` for a revoked license, `NotFound`.
+/// `PreconditionFailed`, `NotFound`, `Conflict` for a revoked license, or an `Idempotency-Key` that came with another
+/// body.
 pub async fn token(
     operator: Operator,
     gateway: Data<Gateway>,
@@ -128,8 +150,12 @@ pub async fn token(
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let (Reissue { rotate }, now) = (body.read_or_default()?, trail.now());
+    let request = once::Request::new(&operator, &format!("POST /admin/licenses/{id}/token"), &body, now)?;
+    let (id, expected) = (id.into_inner(), operator.if_match);
+    let subject = id.clone();
     let work = move |connection: &mut _| {
-        edit::locked(connection, &id, |connection, license| {
+        edit::within(connection, &subject, |connection, license| {
+            version::require(expected.as_deref(), &version::of_license(license))?;
             refuse_revoked(license)?;
             if rotate {
                 let change =
@@ -139,9 +165,10 @@ pub async fn token(
             trail.leave(connection, "license.token", &license.id, &json!({ "rotate": rotate }))
         })
     };
-    let whole = gateway.store.run(work).await?;
+    let outcome = request.make(&gateway.store, id.clone(), work).await?;
+    let whole = gateway.store.run(move |connection| edit::load(connection, &id)).await?;
     gateway.license_changed(&whole.0.id);
-    Ok(HttpResponse::Ok().insert_header(no_store()).json(with_token(&gateway, &whole, now)?))
+    tokened(&gateway, &whole, &outcome, now)
 }
 
 /// `POST …/reset-usage`: its budgets begin at nothing; what live sessions hold stays held.
@@ -154,9 +181,12 @@ pub async fn reset_usage(
     id: Path<String>,
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let now = trail.now();
+    let (now, expected) = (trail.now(), operator.if_match);
+    // What was answered before counts before.
+    gateway.quota.calls_booked().await;
     let work = move |connection: &mut _| {
         edit::logged(connection, &id, ("license.reset_usage", &trail), |connection, license| {
+            version::require(expected.as_deref(), &version::of_license(license))?;
             let whose = Reset::License(license.id.clone());
             budgets::reset(connection, &whose, trail.now().as_microsecond()).map(|_| ())
         })

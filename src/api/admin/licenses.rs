@@ -13,7 +13,7 @@ use super::edit::{self, Whole};
 use super::once::{self, Outcome};
 use super::paging::{self, ListQuery};
 use super::trail::Trail;
-use super::{draft, plans};
+use super::{draft, filling, version};
 use crate::api::refusal::Refusal;
 use crate::api::shown;
 use crate::clock;
@@ -31,8 +31,10 @@ use crate::wire::admin::{LicenseFields, LicenseView, PageView};
 /// `InvalidRequest`, naming the field at fault; `Conflict` for an `Idempotency-Key` that came with another body.
 pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let fields: LicenseFields = body.read()?;
-    let fields = plans::fill(fields, &gateway.config.keys, trail.now())?;
+    let (fields, settings): (LicenseFields, _) = (body.read()?, gateway.config.keys.clone());
+    let named = fields.clone();
+    let plan = gateway.store.run(move |connection| filling::named(connection, &named, &settings)).await?;
+    let fields = filling::for_new(fields, plan, trail.now());
     let license = draft::license(&fields, trail.now())?;
     let budgets = draft::budgets(&fields.budgets, (&license.id, payer::NO_KEY), trail.now())?;
     let request = once::Request::new(&operator, "POST /admin/licenses", &body, trail.now())?;
@@ -49,7 +51,7 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
         Outcome::New => Ok(HttpResponse::Created()
             .insert_header(no_store())
             .insert_header((header::LOCATION, format!("/admin/licenses/{}", issued.0.id)))
-            .insert_header(etag(&issued.0))
+            .insert_header(version::etag(&version::of_license(&issued.0)))
             .json(with_token(&gateway, &issued, now)?)),
         Outcome::Earlier(id) => {
             let whole = gateway.store.run(move |connection| edit::load(connection, &id)).await?;
@@ -133,7 +135,7 @@ pub async fn change(
         .store
         .run(move |connection| {
             edit::logged(connection, &id, ("license.change", &trail), |connection, license| {
-                require(expected.as_deref(), license)?;
+                version::require(expected.as_deref(), &version::of_license(license))?;
                 if license.status == Status::Revoked {
                     return Err(Error::Conflict("this license was revoked for good; issue a new one".to_owned()));
                 }
@@ -150,7 +152,9 @@ pub async fn change(
 #[must_use]
 pub fn answer(whole: &Whole, now: Timestamp) -> HttpResponse {
     let (license, budgets) = whole;
-    HttpResponse::Ok().insert_header(etag(license)).json(shown::license(license, budgets, now))
+    HttpResponse::Ok()
+        .insert_header(version::etag(&version::of_license(license)))
+        .json(shown::license(license, budgets, now))
 }
 
 /// The license with a token just signed.
@@ -177,18 +181,4 @@ pub fn detail(object: &Value) -> Value {
         *metadata = Value::from("not logged");
     }
     detail
-}
-
-fn etag(license: &License) -> (header::HeaderName, String) {
-    (header::ETAG, tag(license))
-}
-
-fn tag(license: &License) -> String {
-    format!("\"{}\"", license.updated_at.as_microsecond())
-}
-
-fn require(expected: Option<&str>, license: &License) -> Result<(), Error> {
-    let tag = tag(license);
-    let matches = expected.is_none_or(|list| list.split(',').map(str::trim).any(|given| given == "*" || given == tag));
-    if matches { Ok(()) } else { Err(Error::PreconditionFailed) }
 }

@@ -12,5 +12,5 @@ pub(crate) mod redis;
 pub(crate) mod schema;
 pub(crate) mod scissors;
 pub(crate) mod stub;
-pub(crate) mod usage;
 pub(crate) mod tap;
+pub(crate) mod usage;
