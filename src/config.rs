@@ -16,7 +16,7 @@ use serde::Deserialize;
 use self::fault::ConfigFault;
 use self::layers::Layers;
 use self::secrets::Generated;
-use self::settings::{Keys, Log, Model, Realtime, Secret, Secrets, Server, Store, Upstream};
+use self::settings::{Keys, Licenses, Log, Model, Realtime, Secret, Secrets, Server, Store, Upstream};
 use self::sources::Sources;
 
 /// The commented defaults, compiled in: the documentation of the settings.
@@ -39,6 +39,8 @@ pub struct Config {
     pub realtime: Realtime,
     /// Defaults of API keys.
     pub keys: Keys,
+    /// Rules of licenses.
+    pub licenses: Licenses,
     /// Logging.
     pub log: Log,
     /// Whether secrets must be given: LIVETRANSLATE_ENV is `production`, the store is PostgreSQL, or others than

@@ -56,6 +56,15 @@ pub enum Error {
         /// The license's `max_parallel_requests`.
         limit: u64,
     },
+    /// The machine has no seat on the license, or gave it up.
+    #[error("this machine is not activated; activate it first")]
+    MachineNotActivated,
+    /// As many machines as the license, or the key, has seats.
+    #[error("this license is activated on {limit} machines already; deactivate one and try again")]
+    MachineLimit {
+        /// The `max_machines` of license or key.
+        limit: u64,
+    },
     /// A field or the body is not what it should be; `param` names the field.
     #[error("{message}")]
     InvalidRequest {
@@ -201,6 +210,8 @@ impl Error {
             Self::RateLimited { .. } => row(429, "rate_limit_exceeded", LIMIT, 1008),
             Self::SessionLimit { .. } => row(429, "session_limit_exceeded", LIMIT, 1008),
             Self::ConcurrencyLimit { .. } => row(429, "concurrency_limit_exceeded", LIMIT, 1008),
+            Self::MachineNotActivated => row(404, "machine_not_activated", REQUEST, 1008),
+            Self::MachineLimit { .. } => row(403, "machine_limit_exceeded", PERMISSION, 1008),
             Self::InvalidRequest { .. } => row(400, "invalid_request", REQUEST, 1008),
             Self::TooLarge { .. } => row(413, "request_too_large", REQUEST, 1009),
             Self::RequestTimeout { .. } => row(408, "request_timeout", REQUEST, 1008),

@@ -19,6 +19,7 @@ pub mod passed;
 pub mod realtime;
 pub mod refusal;
 pub mod routes;
+pub mod seats;
 pub mod serve;
 pub mod shown;
 pub mod tasks;

@@ -4,11 +4,11 @@ use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post};
 use actix_web::{HttpResponse, Resource};
 
 use super::admin::{
-    account_actions, accounts, audit, backups, key_actions, keys, license_actions, licenses, plans, reconcile, sessions,
-    stats, usage, usage_events,
+    account_actions, accounts, audit, backups, key_actions, keys, license_actions, licenses, machines, plans,
+    reconcile, sessions, stats, usage, usage_events,
 };
 use super::refusal::Refusal;
-use super::{anthropic, health, jwks, license, models, native, openai, pages, realtime, tasks, tickets};
+use super::{anthropic, health, jwks, license, models, native, openai, pages, realtime, seats, tasks, tickets};
 use crate::error::Error;
 
 /// Which routes a listener serves.
@@ -45,6 +45,10 @@ fn public(app: &mut ServiceConfig) {
         .service(at("/openapi.json").route(get().to(pages::openapi)))
         .service(at("/.well-known/jwks.json").route(get().to(jwks::show)))
         .service(at("/v1/license").route(get().to(license::show)))
+        .service(at("/v1/licenses/validate").route(post().to(seats::validate)))
+        .service(at("/v1/licenses/activate").route(post().to(seats::activate)))
+        .service(at("/v1/licenses/deactivate").route(post().to(seats::deactivate)))
+        .service(at("/v1/licenses/heartbeat").route(post().to(seats::heartbeat)))
         .service(at("/v1/realtime/sessions").route(post().to(tickets::create)))
         .service(at("/v1/realtime").route(get().to(realtime::realtime)))
         .service(at("/api-ws/v1/realtime").route(get().to(realtime::realtime)))
@@ -123,7 +127,9 @@ fn admin_licenses(app: &mut ServiceConfig) {
         .service(at("/admin/licenses/{id}/revoke").route(post().to(license_actions::revoke)))
         .service(at("/admin/licenses/{id}/renew").route(post().to(license_actions::renew)))
         .service(at("/admin/licenses/{id}/token").route(post().to(license_actions::token)))
-        .service(at("/admin/licenses/{id}/reset-usage").route(post().to(license_actions::reset_usage)));
+        .service(at("/admin/licenses/{id}/reset-usage").route(post().to(license_actions::reset_usage)))
+        .service(at("/admin/licenses/{id}/machines").route(get().to(machines::list)))
+        .service(at("/admin/licenses/{id}/machines/{fingerprint:.+}").route(delete().to(machines::delete)));
 }
 
 fn admin_keys(app: &mut ServiceConfig) {

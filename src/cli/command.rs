@@ -14,6 +14,7 @@ use super::health::{self, Health};
 use super::key::{self, KeyCommand};
 use super::license::{self, LicenseCommand};
 use super::migrate::{self, Migrate};
+use super::plan::{self, PlanCommand};
 use super::restore::{self, Restore};
 use super::session::{self, SessionCommand};
 use super::simulate::{self, Simulate};
@@ -56,6 +57,8 @@ enum Command {
     License(LicenseCommand),
     /// Make, list and change API keys
     Key(KeyCommand),
+    /// Make, list and change plans
+    Plan(PlanCommand),
     /// Sum up what was used
     Usage(UsageCommand),
     /// List and end live sessions
@@ -67,6 +70,7 @@ enum Command {
     /// Put a backup into a store of either kind that nobody uses
     Restore(Restore),
     // The operator's command plan belongs here.
+    // The operator's command account, backup and restore belong here.
 }
 
 /// Runs what the command line says; a failure is told on standard error.
@@ -96,6 +100,7 @@ async fn dispatch(line: CommandLine) -> Result<(), Fault> {
         }
         Some(Command::License(command)) => license::run(&command, config).await,
         Some(Command::Key(command)) => key::run(&command, config).await,
+        Some(Command::Plan(command)) => plan::run(&command, config).await,
         Some(Command::Usage(command)) => usage::run(&command, config).await,
         Some(Command::Session(command)) => session::run(&command, config).await,
         Some(Command::Account(command)) => account::run(&command, config).await,

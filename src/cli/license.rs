@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::fault::Fault;
+use super::limits::Limits;
 use super::reach::{Desk, Paging, Reach, at};
 
 const BASE: &str = "/admin/licenses";
+const MACHINE_COLUMNS: [&str; 5] = ["fingerprint", "name", "key_id", "activated_at", "last_heartbeat_at"];
 const COLUMNS: [&str; 6] = ["id", "label", "plan", "status", "budgets", "expires_at"];
 
 /// What the command takes.
@@ -23,7 +25,7 @@ pub struct LicenseCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Issue a license and print its token
-    Issue(Fields),
+    Issue(Box<Fields>),
     /// List licenses, newest first
     List(Paging),
     /// Show one license
@@ -32,7 +34,7 @@ enum Action {
     Change {
         id: String,
         #[command(flatten)]
-        fields: Fields,
+        fields: Box<Fields>,
     },
     /// Let it rest; its live sessions end
     Suspend { id: String },
@@ -59,56 +61,38 @@ enum Action {
     },
     /// Begin its budgets at nothing
     ResetUsage { id: String },
+    /// List the machines that have its seats
+    Machines {
+        id: String,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Free the seat of a machine
+    Release { id: String, fingerprint: String },
 }
 
-/// The fields of a license; what isn't here can be said with --fields.
+/// The fields of a license.
 #[derive(Debug, Args)]
 pub struct Fields {
     /// A named set of limits, e.g. trial
     #[arg(long)]
     plan: Option<String>,
-    /// Whose it is
-    #[arg(long)]
-    label: Option<String>,
-    /// A budget of so many seconds of audio
-    #[arg(long, value_name = "SECONDS")]
-    audio_seconds: Option<f64>,
-    /// After which time that budget starts anew: 5h, 1d, 1w, 1mo or lifetime
-    #[arg(long, value_name = "SPAN", requires = "audio_seconds")]
-    window: Option<String>,
-    /// Realtime sessions at once
-    #[arg(long, value_name = "NUMBER")]
-    max_sessions: Option<u64>,
-    /// A model that it may use; may be said several times
-    #[arg(long, value_name = "MODEL")]
-    model: Vec<String>,
     /// Its end (RFC 3339)
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
-    /// More fields of the admin API, as a JSON object
-    #[arg(long, value_name = "JSON")]
-    fields: Option<String>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Fields {
     /// The body that says the same.
     ///
     /// # Errors
-    /// Wrong usage: --fields is no JSON object.
+    /// As [`Limits::body`].
     pub fn body(&self) -> Result<Value, Fault> {
-        let mut body = match &self.fields {
-            None => Map::new(),
-            Some(text) => serde_json::from_str(text)
-                .map_err(|error| Fault::Usage(format!("--fields must be a JSON object: {error}")))?,
-        };
-        let texts = [("plan", &self.plan), ("label", &self.label), ("expires_at", &self.expires_at)];
+        let mut body = self.limits.body()?;
+        let texts = [("plan", &self.plan), ("expires_at", &self.expires_at)];
         body.extend(texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?)))));
-        body.extend(self.max_sessions.map(|number| ("max_sessions".to_owned(), json!(number))));
-        body.extend((!self.model.is_empty()).then(|| ("models".to_owned(), json!(self.model))));
-        body.extend(self.audio_seconds.map(|limit| {
-            let window = self.window.as_deref().unwrap_or("lifetime");
-            ("budgets".to_owned(), json!([{ "unit": "audio_seconds", "limit": limit, "window": window }]))
-        }));
         Ok(Value::Object(body))
     }
 }
@@ -137,6 +121,14 @@ pub async fn run(command: &LicenseCommand, config: Option<PathBuf>) -> Result<()
         }
         Action::Token { id, rotate } => act(&desk, id, "token", &json!({ "rotate": rotate })).await?,
         Action::ResetUsage { id } => act(&desk, id, "reset-usage", &json!({})).await?,
+        Action::Machines { id, paging } => {
+            let path = paging.path(&at(BASE, id, "machines"));
+            desk.list(&desk.http.get(&path).await?, &MACHINE_COLUMNS);
+        }
+        Action::Release { id, fingerprint } => {
+            let machines = at(BASE, id, "machines");
+            desk.show(&desk.http.delete(&at(&machines, fingerprint, "")).await?);
+        }
     }
     Ok(())
 }

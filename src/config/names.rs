@@ -109,6 +109,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("keys.max_requests_per_minute", &["MAX_REQUESTS_PER_MINUTE"], COUNT),
     setting("keys.expiry_days", &["KEY_EXPIRY_DAYS"], DAYS),
     setting("keys.enable_operation_log", &["ENABLE_OPERATION_LOG"], Kind::Flag),
+    setting("licenses.machine_timeout_seconds", &["MACHINE_TIMEOUT_SECONDS"], SECONDS),
     setting("log.level", &["RUST_LOG", "LOG_LEVEL"], Kind::Level),
     setting("log.format", &["LOG_FORMAT"], Kind::Word(&["json", "text"])),
     setting("log.dir", &["LOG_DIR"], Kind::Text),

@@ -200,6 +200,14 @@ pub struct Keys {
     pub enable_operation_log: bool,
 }
 
+/// Rules of licenses.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Licenses {
+    /// A machine that sends no heartbeat for so long, after it has sent one, gives up its seat, seconds.
+    pub machine_timeout_seconds: u64,
+}
+
 /// Logging.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

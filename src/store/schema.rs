@@ -233,6 +233,10 @@ diesel::table! {
     retention_marks (id) {
         id -> Text,
         kept_from_us -> BigInt,
+    }
+}
+
+diesel::table! {
     plans (id) {
         id -> Text,
         fields -> Text,

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod license_actions;
 pub mod licenses;
 pub mod lockout;
+pub mod machines;
 pub mod once;
 pub mod paging;
 pub mod plans;
