@@ -47,6 +47,12 @@ impl<'a> Holder<'a> {
         self.lists().all(|list| list.iter().any(|pattern| settings::fits(pattern, model)))
     }
 
+    /// Whether only some models are included.
+    #[must_use]
+    pub fn names_models(self) -> bool {
+        self.lists().next().is_some()
+    }
+
     /// Lists of models; what is included is in each of them. None: every model.
     #[must_use]
     pub fn model_lists(self) -> Vec<Vec<String>> {

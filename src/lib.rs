@@ -134,6 +134,12 @@
 //! signature and then asks the store, which is the truth: suspension, revocation and new limits win over the token.
 //! A change is told to the roster, which tells the license's live sessions, and announced to other instances.
 //!
+//! *A key.* It belongs to a license, and may have limits and budgets of its own: whoever asks what is allowed asks the
+//! [`holder`] of both, and a use is charged to both or to neither. A key that joined a license narrows it; for one that
+//! came without, a license was made, whose fields are the key's. *A plan* fills in what a new license leaves out
+//! (`api::admin::filling`); the license keeps its copy. *A seat* ([`api::seats`]) is a row that one activation at a time
+//! may add to its license; a machine that has sent heartbeats, and stops, gives it up.
+//!
 //! *An account.* [`accounts`] reads those of the environment and, with credentials that [`seal`] opens, those of the
 //! store; one that can't be opened is found at start. Whoever calls a provider over HTTP asks the [`upstream::pool`]
 //! for one: by model, then priority, then weight among the healthy ([`upstream::choice`]); a conversation stays where

@@ -68,7 +68,7 @@ async fn known(request: &HttpRequest, caller: &CallCaller) -> Result<Arc<Models>
     };
     let catalogue = request.app_data::<Data<Catalogue>>().ok_or_else(|| Error::internal("no catalogue in this app"))?;
     let known = catalogue.known(tools).await;
-    if known.complete && holder.model_lists().is_empty() {
+    if known.complete && !holder.names_models() {
         return Ok(known.models);
     }
     let included = known.models.iter().filter(|(id, _)| holder.allows_model(id));

@@ -55,10 +55,10 @@ pub async fn validate(request: HttpRequest, gateway: Data<Gateway>, body: Body) 
         expires_at: caller.holder().expires_at(),
     };
     let (timeout, asks) = (seat.timeout, seat.fingerprint.is_some());
-    let (found, outcome, seats) = gateway.store.run(move |connection| seat.look(connection, &caller)).await?;
-    let outcome = if asks { usable.and(outcome) } else { usable };
-    let machine = found.map(|machine| view(machine, timeout)).transpose()?;
-    let view = ValidationView { license: Some(license), machine, seats: Some(seats), ..verdict(&outcome) };
+    let found = gateway.store.run(move |connection| seat.look(connection, &caller)).await?;
+    let outcome = if asks { usable.and(found.outcome) } else { usable };
+    let machine = found.machine.map(|machine| view(machine, timeout)).transpose()?;
+    let view = ValidationView { license: Some(license), machine, seats: Some(found.seats), ..verdict(&outcome) };
     Ok(answer(StatusCode::OK, &view))
 }
 
@@ -72,7 +72,7 @@ pub async fn activate(caller: Caller, gateway: Data<Gateway>, body: Body) -> Res
     let taken = gateway.store.run(move |connection| {
         accounting::transaction(connection, |connection| {
             let (new, machine) = seat.take(connection)?;
-            Ok((new, machine, seat.look(connection, &caller)?.2))
+            Ok((new, machine, seat.look(connection, &caller)?.seats))
         })
     });
     let (new, machine, seats) = taken.await?;
@@ -90,7 +90,7 @@ pub async fn deactivate(caller: Caller, gateway: Data<Gateway>, body: Body) -> R
     let done = gateway.store.run(move |connection| {
         let fingerprint = seat.name()?.to_owned();
         machines::delete(connection, &seat.license_id, &fingerprint)?;
-        Ok((fingerprint, seat.look(connection, &caller)?.2))
+        Ok((fingerprint, seat.look(connection, &caller)?.seats))
     });
     let (fingerprint, seats) = done.await?;
     let view = json!({
@@ -206,13 +206,8 @@ impl Seat {
         Ok(())
     }
 
-    /// The machine if it has a seat, what its program may be told of it, and how the seats stand: those of the key
-    /// where it has fewer left.
-    fn look(
-        &self,
-        connection: &mut AnyConnection,
-        caller: &Caller,
-    ) -> Result<(Option<Machine>, Result<(), Error>, SeatsView), Error> {
+    /// How it stands. The seats are those of the key where it has fewer left.
+    fn look(&self, connection: &mut AnyConnection, caller: &Caller) -> Result<Standing, Error> {
         let found = match &self.fingerprint {
             Some(fingerprint) => machines::find(connection, &self.license_id, fingerprint, self.dead_us)?,
             None => None,
@@ -238,8 +233,17 @@ impl Seat {
                 Some(_) | None => Ok(()),
             },
         };
-        Ok((found, outcome, seats))
+        Ok(Standing { machine: found, outcome, seats })
     }
+}
+
+/// How a seat that is asked about stands.
+struct Standing {
+    /// The machine, if it has one.
+    machine: Option<Machine>,
+    /// What its program may be told of it.
+    outcome: Result<(), Error>,
+    seats: SeatsView,
 }
 
 fn left(seats: SeatsView) -> i64 {

@@ -126,7 +126,7 @@ async fn ask(
     if caller.holder().is_some_and(|holder| !holder.allows_model(&head.model)) {
         return Err(Error::ModelNotAllowed(head.model));
     }
-    if let Some(holder) = caller.holder().filter(|holder| !holder.model_lists().is_empty()) {
+    if let Some(holder) = caller.holder().filter(|holder| holder.names_models()) {
         check_fallbacks(holder, &body)?;
     }
     let bill = bill(gateway, &caller, (&asked, &head), pass).await?;

@@ -41,10 +41,12 @@ fn is_plain(items: &[Value]) -> bool {
     !items.iter().any(Value::is_object)
 }
 
-/// `12.5 of 600 audio_seconds (lifetime)`
+/// `12.5 of 600 audio_seconds (1d, rolling)`; a plan's is used by nobody.
 fn budget(value: Option<&Value>) -> String {
     let part = |name: &str| cell(value.and_then(|value| value.get(name)));
-    format!("{} of {} {} ({})", part("used"), part("limit"), part("unit"), part("window"))
+    let used = if part("used") == "-" { String::new() } else { format!("{} of ", part("used")) };
+    let rolling = if part("mode") == "rolling" { ", rolling" } else { "" };
+    format!("{used}{} {} ({}{rolling})", part("limit"), part("unit"), part("window"))
 }
 
 fn columns(rows: Vec<Vec<String>>) -> String {
@@ -86,5 +88,7 @@ mod tests {
         let lines: Vec<String> = record(&license).lines().map(str::to_owned).collect();
         assert!(lines.contains(&"budgets  1.5 of 600.0 audio_seconds (lifetime)".to_owned()), "{lines:?}");
         assert!(lines.contains(&"models   -".to_owned()), "{lines:?}");
+        let of_plan = json!({"unit": "tokens", "limit": 9, "window": "1d", "mode": "rolling"});
+        assert_eq!(budget(Some(&of_plan)), "9 tokens (1d, rolling)");
     }
 }

@@ -1,8 +1,10 @@
 //! Plans: named sets of limits, which licenses take over when they are issued.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::support::app::{TestApp, on_both_stores};
+use crate::support::app::{ADMIN_KEY, TestApp, on_both_stores, on_sqlite};
 use crate::support::operator::Answer;
 
 async fn send(app: &TestApp, method: &str, path: &str, body: Value) -> Answer {
@@ -14,6 +16,57 @@ async fn issued(app: &TestApp, fields: Value) -> Value {
     let answer = app.operator().post("/admin/licenses", &fields).await;
     assert_eq!(answer.status, 201, "{fields}: {}", answer.text);
     answer.body
+}
+
+/// What the operator's program prints as JSON.
+async fn commanded(app: &TestApp, arguments: &[&str]) -> Value {
+    let key_file = app.folder().join("admin-key");
+    std::fs::write(&key_file, ADMIN_KEY).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_livetranslate"));
+    command.args(arguments).args(["--json", "--server", &app.url(), "--admin-key-file"]).arg(&key_file);
+    command.env_clear().current_dir(app.folder());
+    let done = actix_web::rt::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+#[test]
+fn the_operators_commands_say_the_same() {
+    on_sqlite(async |app| {
+        let line = [
+            "plan",
+            "create",
+            "gold",
+            "--valid-days",
+            "9",
+            "--audio-seconds",
+            "60",
+            "--window",
+            "1d",
+            "--rpm-limit",
+            "7",
+        ];
+        let plan = commanded(app, &line).await;
+        assert_eq!((&plan["valid_days"], &plan["budgets"][0]["window"]), (&json!(9), &json!("1d")), "{plan}");
+        let changed = commanded(app, &["plan", "change", "gold", "--clear", "rpm_limit", "--max-machines", "2"]).await;
+        assert_eq!((&changed["rpm_limit"], &changed["max_machines"]), (&Value::Null, &json!(2)));
+        assert_eq!(commanded(app, &["plan", "show", "trial"]).await["builtin"], true);
+        assert_eq!(commanded(app, &["plan", "list"]).await["data"].as_array().unwrap().len(), 2);
+        let license =
+            commanded(app, &["license", "issue", "--plan", "gold", "--scope", "chat", "--allowed-ip", "10.0.0.0/8"])
+                .await;
+        let id = license["id"].as_str().unwrap();
+        assert_eq!((&license["max_machines"], &license["allowed_ips"]), (&json!(2), &json!(["10.0.0.0/8"])));
+        assert_eq!(commanded(app, &["license", "machines", id]).await["data"], json!([]));
+        assert_eq!(commanded(app, &["license", "release", id, "a/b"]).await["fingerprint"], "a/b");
+        let key =
+            commanded(app, &["key", "create", "--license", id, "--tokens", "5", "--max-parallel-requests", "1"]).await;
+        assert_eq!((&key["budgets"][0]["limit"], &key["max_parallel_requests"]), (&json!(5), &json!(1)));
+        let rotated = commanded(app, &["key", "rotate", key["id"].as_str().unwrap(), "--grace", "1h"]).await;
+        assert!(rotated["previous_valid_until"].is_string() && rotated["key"] != key["key"]);
+        assert_eq!(commanded(app, &["plan", "apply", "gold"]).await["licenses"], 1);
+        assert_eq!(commanded(app, &["plan", "delete", "gold"]).await["deleted"], true);
+    });
 }
 
 fn ids(answer: &Answer) -> Vec<&str> {

@@ -135,7 +135,7 @@ fn whoever_stops_sending_heartbeats_gives_the_seat_up() {
             assert_eq!(program.does("heartbeat", "beating").await.code(), "machine_not_activated");
             let verdict = program.verdict(json!({"fingerprint": "beating"})).await;
             assert_eq!(verdict, (false, "machine_limit_exceeded".into()));
-            assert_eq!(program.verdict(json!({"fingerprint": "silent"})).await.0, true, "it never sent one");
+            assert!(program.verdict(json!({"fingerprint": "silent"})).await.0, "it never sent one");
         },
     );
 }
@@ -154,7 +154,7 @@ fn a_verdict_is_always_told() {
             assert_eq!((&answer.body["license"], answer.body.get("machines")), (&Value::Null, None));
         }
         let program = Program::new(app, token);
-        assert_eq!(program.verdict(json!({})).await.0, true);
+        assert!(program.verdict(json!({})).await.0);
         let seen = app.operator().get(&format!("/admin/licenses/{id}")).await.body;
         assert!(seen["first_used_at"].is_string(), "a validation is a use: {seen}");
         let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);

@@ -46,6 +46,9 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
     let logged = detail(&object);
     let (public_id, secret) = ids::api_key();
     let request = once::Request::new(&operator, "POST /admin/keys", &body, now)?;
+    if let Some(id) = request.earlier(&gateway.store).await? {
+        return again(&gateway, id, now).await;
+    }
     let license_id = object.as_object_mut().and_then(|object| object.remove("license_id"));
     let (fields, settings): (LicenseFields, _) = (body::fields(object)?, gateway.config.keys.clone());
     let made = match license_id {
@@ -65,18 +68,20 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
         insert(connection, &made)?;
         trail.leave(connection, "key.create", &made.key.id, &logged)
     });
-    let (new, id) = match outcome.await? {
-        Outcome::New => (true, public_id),
-        Outcome::Earlier(id) => (false, id),
-    };
-    let loaded = gateway.store.run(move |connection| load(connection, &id)).await?;
-    if !new {
-        return Ok(answer(&loaded, now));
+    if let Outcome::Earlier(id) = outcome.await? {
+        return again(&gateway, id, now).await;
     }
+    let loaded = gateway.store.run(move |connection| load(connection, &public_id)).await?;
     let place = (header::LOCATION, format!("/admin/keys/{}", loaded.0.id));
     let tag = version::etag(&version::of_key(&loaded.0, &loaded.1));
     let view = KeyView { key: Some(secret), ..view(&loaded, now) };
     Ok(HttpResponse::Created().insert_header(no_store()).insert_header(place).insert_header(tag).json(view))
+}
+
+/// What a request made that was sent before, as it is now.
+async fn again(gateway: &Gateway, id: String, now: Timestamp) -> Result<HttpResponse, Refusal> {
+    let loaded = gateway.store.run(move |connection| load(connection, &id)).await?;
+    Ok(answer(&loaded, now))
 }
 
 /// A key that is to be added.
@@ -269,7 +274,7 @@ pub fn load(connection: &mut AnyConnection, id: &str) -> Result<Loaded, Error> {
     let budgets = if key.own_license {
         budgets::of_license(connection, &license.id, now_us)?
     } else {
-        budgets::of_keys(connection, &[key.id.clone()], now_us)?
+        budgets::of_keys(connection, std::slice::from_ref(&key.id), now_us)?
     };
     Ok((key, license, budgets))
 }

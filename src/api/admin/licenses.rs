@@ -31,13 +31,16 @@ use crate::wire::admin::{LicenseFields, LicenseView, PageView};
 /// `InvalidRequest`, naming the field at fault; `Conflict` for an `Idempotency-Key` that came with another body.
 pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
+    let request = once::Request::new(&operator, "POST /admin/licenses", &body, trail.now())?;
+    if let Some(id) = request.earlier(&gateway.store).await? {
+        return again(&gateway, id, trail.now()).await;
+    }
     let (fields, settings): (LicenseFields, _) = (body.read()?, gateway.config.keys.clone());
     let named = fields.clone();
     let plan = gateway.store.run(move |connection| filling::named(connection, &named, &settings)).await?;
     let fields = filling::for_new(fields, plan, trail.now());
     let license = draft::license(&fields, trail.now())?;
     let budgets = draft::budgets(&fields.budgets, (&license.id, payer::NO_KEY), trail.now())?;
-    let request = once::Request::new(&operator, "POST /admin/licenses", &body, trail.now())?;
     let (now, whole) = (trail.now(), (license.clone(), budgets));
     let issued = whole.clone();
     let outcome = request
@@ -53,11 +56,14 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
             .insert_header((header::LOCATION, format!("/admin/licenses/{}", issued.0.id)))
             .insert_header(version::etag(&version::of_license(&issued.0)))
             .json(with_token(&gateway, &issued, now)?)),
-        Outcome::Earlier(id) => {
-            let whole = gateway.store.run(move |connection| edit::load(connection, &id)).await?;
-            Ok(answer(&whole, now))
-        }
+        Outcome::Earlier(id) => again(&gateway, id, now).await,
     }
+}
+
+/// What a request made that was sent before, as it is now.
+async fn again(gateway: &Gateway, id: String, now: Timestamp) -> Result<HttpResponse, Refusal> {
+    let whole = gateway.store.run(move |connection| edit::load(connection, &id)).await?;
+    Ok(answer(&whole, now))
 }
 
 /// Adds a license and its budgets.

@@ -45,6 +45,24 @@ impl Request {
         Ok(Self { repeat: Some((id, body_hash)), now })
     }
 
+    /// What the request has made before, when it was sent first.
+    ///
+    /// # Errors
+    /// `Conflict` when the key came with another body.
+    pub async fn earlier(&self, store: &Store) -> Result<Option<String>, Error> {
+        let Some((id, body_hash)) = self.repeat.clone() else { return Ok(None) };
+        let oldest_us = self.oldest_us();
+        let made = store.run(move |connection| idempotency::find(connection, &id, oldest_us)).await?;
+        Ok(match made.map(|made| earlier(made, &body_hash)).transpose()? {
+            Some(Outcome::Earlier(subject)) => Some(subject),
+            Some(Outcome::New) | None => None,
+        })
+    }
+
+    fn oldest_us(&self) -> i64 {
+        self.now.saturating_sub(MEMORY).map_or(0, Timestamp::as_microsecond)
+    }
+
     /// Makes the thing called `subject`, in one transaction, unless the request has made one before.
     ///
     /// # Errors
@@ -66,7 +84,7 @@ impl Request {
         subject: String,
         make: impl FnOnce(&mut AnyConnection) -> Result<(), Error>,
     ) -> Result<Outcome, Error> {
-        let oldest_us = self.now.saturating_sub(MEMORY).map_or(0, Timestamp::as_microsecond);
+        let oldest_us = self.oldest_us();
         let Some((id, body_hash)) = self.repeat else {
             return accounting::transaction(connection, make).map(|()| Outcome::New);
         };
