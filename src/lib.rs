@@ -30,8 +30,7 @@
 //! |   | [`completion`]: one HTTP call. The pure `head`, `outgoing`, `failure`, `relay`, `meter` and `usage`; the shells `call` (from account to account), `attempt` (one of them) and `pump` (a stream to its end); `bill`: what it owes |
 //! | 3 | [`accounts`]: the operator's upstream accounts, read from environment and store into the pool; [`quota`]: the `keeper` actor and its handle, the pure `book`, `account`, `allot` and `window`, the transaction in `ledger` with `admission` and `takeover`; `healing` and the `heartbeat` look after other instances; `survival`, `absence` and `shelter` carry sessions through an absence of the store; for HTTP calls the pure `purse` and `rate`, `calls` and the transaction in `call_ledger`, `rates` with `shared_rate` over `redis`, who may not go on in `running`; [`retention`]: removes what is old enough, an hour at a time |
 //! | 2 | [`upstream`]: the back door, and the `pool` of accounts with the pure `choice`, `health`, `models` and `breaker`; [`store`]: the cellar, where diesel lives; [`signer`]: signs and verifies licenses' tokens; [`seal`]: credentials at rest; [`credentials`]: whom the store has found good; [`logs`]: starts the log |
-//! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are; [`payer`]: whose budgets count |
-//! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are, [`holder`]: what both together allow |
+//! | 1 | [`wire`]: words on our wires; [`config`], [`ids`], [`clock`], [`error`], [`metrics`]: leaves; [`license`]: what a license and a key are, [`holder`]: what both together allow, [`payer`]: whose budgets count |
 //! | beside | [`simulator`], the stand-in upstream, and [`client`], the customer's client: both know only floor 1 |
 //!
 //! # Four actors

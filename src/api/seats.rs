@@ -19,7 +19,8 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::license::Limits;
 use crate::payer;
-use crate::quota::rate::Pass;
+use crate::quota::rate::Subject;
+use crate::quota::rates::Pass;
 use crate::store::accounting;
 use crate::store::backend::AnyConnection;
 use crate::store::machines::{self, Machine};
@@ -45,7 +46,7 @@ pub async fn validate(request: HttpRequest, gateway: Data<Gateway>, body: Body) 
         Err(Error::InvalidApiKey) => return Ok(answer(StatusCode::OK, &verdict(&Err(Error::InvalidApiKey)))),
         Err(error) => return Err(error.into()),
     };
-    let _pass = pace(&gateway, &caller)?;
+    let _pass = pace(&gateway, &caller).await?;
     let (now, seat) = (clock::now(), Seat::of(&gateway, &caller, fields)?);
     let license = ValidatedLicense {
         id: caller.license.id.clone(),
@@ -68,7 +69,7 @@ pub async fn validate(request: HttpRequest, gateway: Data<Gateway>, body: Body) 
 /// `MachineLimit` when no seat is free; `InvalidRequest`, naming the field at fault; what the license is refused for.
 pub async fn activate(caller: Caller, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let seat = Seat::wanted(&gateway, &caller, &body)?;
-    let (_pass, timeout) = (pace(&gateway, &caller)?, seat.timeout);
+    let (_pass, timeout) = (pace(&gateway, &caller).await?, seat.timeout);
     let taken = gateway.store.run(move |connection| {
         accounting::transaction(connection, |connection| {
             let (new, machine) = seat.take(connection)?;
@@ -86,7 +87,7 @@ pub async fn activate(caller: Caller, gateway: Data<Gateway>, body: Body) -> Res
 /// `InvalidRequest`, naming the field at fault; what the license is refused for.
 pub async fn deactivate(caller: Caller, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let seat = Seat::wanted(&gateway, &caller, &body)?;
-    let _pass = pace(&gateway, &caller)?;
+    let _pass = pace(&gateway, &caller).await?;
     let done = gateway.store.run(move |connection| {
         let fingerprint = seat.name()?.to_owned();
         machines::delete(connection, &seat.license_id, &fingerprint)?;
@@ -105,7 +106,7 @@ pub async fn deactivate(caller: Caller, gateway: Data<Gateway>, body: Body) -> R
 /// `MachineNotActivated`; `InvalidRequest`, naming the field at fault; what the license is refused for.
 pub async fn heartbeat(caller: Caller, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let seat = Seat::wanted(&gateway, &caller, &body)?;
-    let (_pass, timeout) = (pace(&gateway, &caller)?, seat.timeout);
+    let (_pass, timeout) = (pace(&gateway, &caller).await?, seat.timeout);
     let found = gateway.store.run(move |connection| {
         let machine = (seat.license_id.as_str(), seat.name()?);
         machines::beat(connection, machine, seat.now.as_microsecond(), seat.dead_us)?;
@@ -268,9 +269,10 @@ fn read(body: &Body) -> Result<MachineFields, Error> {
     Ok(fields)
 }
 
-fn pace(gateway: &Gateway, caller: &Caller) -> Result<Pass, Error> {
+async fn pace(gateway: &Gateway, caller: &Caller) -> Result<Pass, Error> {
     let limits = Limits { rpm_limit: Some(QUESTIONS), ..Limits::default() };
-    gateway.rates.enter(&format!("seats of {}", caller.license.id), &limits, 0, Instant::now())
+    let subject = Subject { id: format!("seats of {}", caller.license.id), limits };
+    gateway.rates.enter(vec![subject], Instant::now()).await.0
 }
 
 /// After so long without a heartbeat a machine that has sent one is dead.

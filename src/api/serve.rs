@@ -27,7 +27,6 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::holder::Holder;
 use crate::ids;
-use crate::license::License;
 use crate::payer;
 use crate::quota::purse::Amounts;
 use crate::quota::rate::Subject;
@@ -168,10 +167,6 @@ struct Allowed {
 impl Allowed {
     fn holder(&self) -> Option<Holder<'_>> {
         self.known.as_deref().map(Holder::of)
-    }
-
-    fn license(&self) -> Option<&License> {
-        self.known.as_deref().map(|(license, _)| license)
     }
 
     /// The [`payer::name`] of whose budgets count.
