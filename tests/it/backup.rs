@@ -136,6 +136,11 @@ fn a_backup_of_either_store_is_restored_into_either() {
             assert!(said.starts_with("restored "), "{said}");
             let restored = target.start().await;
             assert_eq!(view(&restored).await, before, "{from:?} to {to:?}");
+            let licenses = restored.operator().get("/admin/licenses").await;
+            for license in licenses.body["data"].as_array().unwrap() {
+                let mut budgets = license["budgets"].as_array().unwrap().iter();
+                assert!(budgets.all(|budget| budget["reserved"].as_f64() == Some(0.0)), "{license}");
+            }
             for credential in [token(&bob, "token"), token(&key, "key"), alice.token.clone()] {
                 let own = Operator::with_bearer(restored.url(), &credential).get("/v1/license").await;
                 assert_eq!(own.status, 200, "{}", own.text);
@@ -423,6 +428,7 @@ fn a_backup_is_of_one_moment() {
                 }
                 written
             });
+            let _ends_with_this = Ends(&ended);
             let mut last = 0;
             for number in 0..5 {
                 let file = folder.path().join(format!("{}.{number}", backup_name(&store)));
@@ -434,6 +440,15 @@ fn a_backup_is_of_one_moment() {
             ended.store(true, Ordering::Release);
             assert!(i64::from(writer.join().unwrap()) >= last);
         });
+    }
+}
+
+/// Tells the writer to end, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
