@@ -33,6 +33,7 @@ CREATE TABLE retention_marks (
 INSERT INTO retention_marks (id, kept_from_us) VALUES ('usage', 0);
 
 -- sums of what is there
+-- In the order of time, as they are read: a database keeps rows as they come.
 INSERT INTO usage_sums (grain, start_us, license_id, key_id, model, samples, input_tokens, output_tokens,
     cached_tokens, reasoning_tokens, requests, sessions)
 SELECT 'quarter', at_us / 900000000 * 900000000, license_id, key_id, model, CAST(SUM(samples) AS BIGINT),
@@ -45,28 +46,28 @@ FROM (
     UNION ALL
     SELECT started_at_us, license_id, COALESCE(key_id, ''), model, 0, 0, 0, 0, 0, 0, 1 FROM sessions
 ) AS used
-GROUP BY 2, 3, 4, 5;
+GROUP BY 2, 3, 4, 5 ORDER BY 2;
 INSERT INTO usage_sums (grain, start_us, license_id, key_id, model, samples, input_tokens, output_tokens,
     cached_tokens, reasoning_tokens, requests, sessions)
 SELECT 'quarter_model', start_us, '', '', model, CAST(SUM(samples) AS BIGINT),
     CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT), CAST(SUM(cached_tokens) AS BIGINT),
     CAST(SUM(reasoning_tokens) AS BIGINT), CAST(SUM(requests) AS BIGINT), CAST(SUM(sessions) AS BIGINT)
-FROM usage_sums WHERE grain = 'quarter' GROUP BY 2, 5;
+FROM usage_sums WHERE grain = 'quarter' GROUP BY 2, 5 ORDER BY 2;
 INSERT INTO usage_sums (grain, start_us, license_id, key_id, model, samples, input_tokens, output_tokens,
     cached_tokens, reasoning_tokens, requests, sessions)
 SELECT 'day', start_us / 86400000000 * 86400000000, license_id, key_id, model, CAST(SUM(samples) AS BIGINT),
     CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT), CAST(SUM(cached_tokens) AS BIGINT),
     CAST(SUM(reasoning_tokens) AS BIGINT), CAST(SUM(requests) AS BIGINT), CAST(SUM(sessions) AS BIGINT)
-FROM usage_sums WHERE grain = 'quarter' GROUP BY 2, 3, 4, 5;
+FROM usage_sums WHERE grain = 'quarter' GROUP BY 2, 3, 4, 5 ORDER BY 2;
 INSERT INTO usage_sums (grain, start_us, license_id, key_id, model, samples, input_tokens, output_tokens,
     cached_tokens, reasoning_tokens, requests, sessions)
 SELECT 'day_license', start_us, license_id, '', '', CAST(SUM(samples) AS BIGINT),
     CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT), CAST(SUM(cached_tokens) AS BIGINT),
     CAST(SUM(reasoning_tokens) AS BIGINT), CAST(SUM(requests) AS BIGINT), CAST(SUM(sessions) AS BIGINT)
-FROM usage_sums WHERE grain = 'day' GROUP BY 2, 3;
+FROM usage_sums WHERE grain = 'day' GROUP BY 2, 3 ORDER BY 2;
 INSERT INTO usage_sums (grain, start_us, license_id, key_id, model, samples, input_tokens, output_tokens,
     cached_tokens, reasoning_tokens, requests, sessions)
 SELECT 'day_model', start_us, '', '', model, CAST(SUM(samples) AS BIGINT),
     CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT), CAST(SUM(cached_tokens) AS BIGINT),
     CAST(SUM(reasoning_tokens) AS BIGINT), CAST(SUM(requests) AS BIGINT), CAST(SUM(sessions) AS BIGINT)
-FROM usage_sums WHERE grain = 'day' GROUP BY 2, 5;
+FROM usage_sums WHERE grain = 'day' GROUP BY 2, 5 ORDER BY 2;

@@ -170,7 +170,7 @@ fn narrowed(filter: &Filter) -> usage_events::BoxedQuery<'static, MultiBackend> 
         // The license leads to it.
         Some(id) => {
             let of_key = api_keys::table.find(id.clone()).select(api_keys::license_id);
-            query.filter(key_id.eq(id)).filter(license_id.eq_any(of_key))
+            query.filter(key_id.eq(id)).filter(license_id.nullable().eq(of_key.single_value()).assume_not_null())
         }
     };
     if let Some(name) = filter.only.model.clone() {

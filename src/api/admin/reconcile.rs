@@ -130,7 +130,7 @@ pub async fn settle(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
         license_ids.dedup();
         for license_id in license_ids {
             let (trail, id) = (trail.clone(), license_id.clone());
-            let changes = gateway.store.run(move |connection| correct(connection, &trail, id)).await?;
+            let changes = gateway.store.run(move |connection| correct(connection, &trail, &id)).await?;
             gateway.quota.calls().doubt(&license_id);
             corrected += changes.len();
             let room = AT_ONCE as usize - shown.len();
@@ -141,12 +141,12 @@ pub async fn settle(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
 }
 
 /// Sets one license's budgets, while nobody books anything.
-fn correct(connection: &mut AnyConnection, trail: &Trail, license_id: String) -> Result<Vec<Comparison>, Error> {
+fn correct(connection: &mut AnyConnection, trail: &Trail, license_id: &str) -> Result<Vec<Comparison>, Error> {
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
         let now = clock::now();
         let (rolling, now_us) = (window::counting(now), now.as_microsecond());
-        let license = Some(license_id.clone());
+        let license = Some(license_id.to_owned());
         let wanted = Wanted { license_id: license, most: AT_ONCE, rolling: rolling.into(), ..Wanted::default() };
         let found = reconciliation::compare(connection, &wanted, now_us)?;
         if found.is_empty() {
@@ -163,7 +163,7 @@ fn correct(connection: &mut AnyConnection, trail: &Trail, license_id: String) ->
             })
         };
         let detail = json!({ "budgets": found.iter().map(change).collect::<Vec<_>>() });
-        trail.leave(connection, "usage.reconcile", &license_id, &detail)?;
+        trail.leave(connection, "usage.reconcile", license_id, &detail)?;
         announcements::announce(connection)?;
         Ok(found)
     })
