@@ -185,7 +185,7 @@ fn hot_row(store: &Store, window: Duration) -> Figures {
             let mut waits = Vec::new();
             while begun.elapsed() < window {
                 let at = Instant::now();
-                if let Err(error) = store.run_blocking(|connection| obvious(connection)) {
+                if let Err(error) = store.run_blocking(obvious) {
                     eprintln!("the obvious transaction failed: {error}");
                     failed.store(true, Ordering::Relaxed);
                     break;

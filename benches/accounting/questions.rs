@@ -138,7 +138,7 @@ async fn total(setup: &Setup, events: u64, table: &mut Table) -> io::Result<()> 
     let all = http::request(setup.address, &path, ADMIN_KEY, "").await?;
     let tokens = |body: &str| {
         let report: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-        report["totals"]["output_tokens"].as_u64()
+        report.pointer("/totals/output_tokens").and_then(serde_json::Value::as_u64)
     };
     if tokens(&empty.body) != Some(0) || tokens(&all.body) != Some(events * 50) {
         table.fault(format!("sums over {events} rows: {:.300}", all.body));

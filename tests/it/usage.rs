@@ -145,11 +145,13 @@ fn the_present_day_is_whole_and_live_usage_is_added() {
     });
 }
 
+type Stored = (String, i64, String, String, String, i64, i64, i64, i64, i64, i64, i64);
+
 /// Every sum, in order.
-fn all_sums(store: &Store) -> Vec<(String, i64, String, String, String, i64, i64, i64, i64, i64, i64, i64)> {
+fn all_sums(store: &Store) -> Vec<Stored> {
     use usage_sums::{grain, key_id, license_id, model, start_us};
     let query = usage_sums::table.order((grain, start_us, license_id, key_id, model));
-    let mut rows = store.run_blocking(|connection| Ok(query.load(connection)?)).unwrap();
+    let mut rows: Vec<Stored> = store.run_blocking(|connection| Ok(query.load(connection)?)).unwrap();
     // Databases order texts each in their way.
     rows.sort();
     rows
