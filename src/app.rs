@@ -21,6 +21,7 @@ use crate::api::answer;
 use crate::api::bodies::Bodies;
 use crate::api::catalogue::Catalogue;
 use crate::api::cross_origin;
+use crate::api::document::whole::Document;
 use crate::api::entrance::Entrance;
 use crate::api::health::Probe;
 use crate::api::routes::{self, Door};
@@ -282,6 +283,7 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
     let bodies = Data::new(Bodies::default());
     let lockout = Data::new(Mutex::new(Lockout::default()));
     let origins = settings.cors_origins.clone();
+    let document = Data::new(Document::new()?);
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         set => set,
@@ -296,6 +298,7 @@ fn serve(gateway: &Gateway, (host, port): (&str, u16), door: Door) -> Result<(So
             .app_data(Data::new(tools))
             .app_data(catalogue.clone())
             .app_data(bodies.clone())
+            .app_data(document.clone())
             .app_data(probe.clone())
             .app_data(Data::new(dialer))
             .app_data(Data::new(Entrance::default()))

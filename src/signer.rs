@@ -6,8 +6,8 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use ring::{digest, hkdf};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::config::settings::Secret;
 use crate::error::Error;
@@ -104,18 +104,42 @@ impl Signer {
 
     /// The public keys as a JWK set, so that anyone can verify a token offline.
     #[must_use]
-    pub fn jwks(&self) -> serde_json::Value {
+    pub fn jwks(&self) -> KeySet {
         let pairs = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
-        let keys: Vec<serde_json::Value> = pairs
-            .map(|pair| {
-                json!({
-                    "kty": "OKP", "crv": "Ed25519", "x": pair.public,
-                    "kid": pair.key_id, "alg": "EdDSA", "use": "sig",
-                })
-            })
-            .collect();
-        json!({ "keys": keys })
+        let key = |pair: &Pair| PublicKey {
+            kty: "OKP",
+            crv: "Ed25519",
+            x: pair.public.clone(),
+            kid: pair.key_id.clone(),
+            alg: "EdDSA",
+            usage: "sig",
+        };
+        KeySet { keys: pairs.map(key).collect() }
     }
+}
+
+/// A JWK set (RFC 7517).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct KeySet {
+    /// The current key first.
+    #[schemars(length(min = 1))]
+    pub keys: Vec<PublicKey>,
+}
+
+/// A public key (RFC 8037).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PublicKey {
+    #[schemars(extend("const" = "OKP"))]
+    kty: &'static str,
+    #[schemars(extend("const" = "Ed25519"))]
+    crv: &'static str,
+    x: String,
+    kid: String,
+    #[schemars(extend("const" = "EdDSA"))]
+    alg: &'static str,
+    #[serde(rename = "use")]
+    #[schemars(extend("const" = "sig"))]
+    usage: &'static str,
 }
 
 fn validation() -> Validation {
@@ -158,6 +182,7 @@ fn thumbprint(public: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -240,7 +265,7 @@ mod tests {
         let new = Signer::new(&Secret::new(SECRET), Some(&Secret::new("the previous secret, 32 chars .."))).unwrap();
         assert!(new.verify(&old.sign(&claims()).unwrap()).is_ok());
         assert!(old.verify(&new.sign(&claims()).unwrap()).is_err());
-        assert_eq!(new.jwks()["keys"].as_array().unwrap().len(), 2);
+        assert_eq!(new.jwks().keys.len(), 2);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use actix_web::http::header;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};
-use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::refusal::Refusal;
@@ -16,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::quota::redis::Standing;
 use crate::store::connection::Store;
 use crate::upstream::pool::AccountState;
+use crate::wire::reports::{Alive, Health, HealthParts};
 
 /// How long an answer of the store is good for: probes may be frequent, the store is asked rarely.
 const FRESH: Duration = Duration::from_secs(1);
@@ -65,19 +65,19 @@ pub async fn health(gateway: Data<Gateway>, probe: Data<Probe>) -> impl Responde
         (true, false) => "degraded",
         (false, _) => "unavailable",
     };
-    let body = json!({
-        "status": status,
-        "timestamp": clock::now(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime": probe.begun.elapsed().as_secs(),
-        "components": {
-            "database": if full { "disk full" } else { word(there && away_since.is_none(), "unavailable") },
-            "upstream": upstream,
-            "redis": redis,
-            "quota": word(quota, "failing"),
+    let body = Health {
+        status,
+        timestamp: clock::now(),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime: probe.begun.elapsed().as_secs(),
+        components: HealthParts {
+            database: if full { "disk full" } else { word(there && away_since.is_none(), "unavailable") },
+            upstream,
+            redis,
+            quota: word(quota, "failing"),
         },
-        "database_away_since": away_since,
-    });
+        database_away_since: away_since,
+    };
     if serves {
         HttpResponse::Ok().json(body)
     } else {
@@ -109,7 +109,7 @@ fn upstream(gateway: &Gateway) -> &'static str {
 
 /// `GET /healthz` and `/livez`: the process answers.
 pub async fn alive() -> impl Responder {
-    HttpResponse::Ok().json(json!({ "ok": true }))
+    HttpResponse::Ok().json(Alive { ok: true })
 }
 
 /// `GET /readyz`: new sessions are welcome.
@@ -124,7 +124,7 @@ pub async fn ready(gateway: Data<Gateway>, probe: Data<Probe>) -> Result<HttpRes
         return Err(Error::storage("the readiness probe got no answer").into());
     }
     gateway.quota.has_room()?;
-    Ok(HttpResponse::Ok().json(json!({ "ok": true })))
+    Ok(HttpResponse::Ok().json(Alive { ok: true }))
 }
 
 /// `GET /metrics`

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Data;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::guard::Caller;
@@ -14,12 +15,17 @@ use crate::gateway::Gateway;
 use crate::store::budgets;
 use crate::wire::admin::LimitsView;
 
-#[derive(Serialize)]
-struct View {
+/// A license as its owner sees it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OwnLicense")]
+pub struct View {
     id: String,
+    /// The API key that was shown, if not the license itself.
     key_id: Option<String>,
     plan: Option<String>,
+    #[schemars(extend("const" = "active"))]
     status: &'static str,
+    /// The license's end or the key's, whichever is sooner.
     expires_at: Option<Timestamp>,
     #[serde(flatten)]
     limits: LimitsView,

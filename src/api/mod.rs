@@ -5,6 +5,7 @@ pub mod anthropic;
 pub mod bodies;
 pub mod catalogue;
 pub mod cross_origin;
+pub mod document;
 pub mod entrance;
 pub mod guard;
 pub mod headers;

@@ -1,12 +1,31 @@
 //! What a person or a program gets at `/`, and the pages' files. All are compiled in.
 
+use actix_web::body::MessageBody;
 use actix_web::http::header::{self, ACCEPT};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use serde_json::json;
+
+use super::document::whole::Document;
+use crate::wire::reports::Front;
 
 /// No script or style but our own, no framing, nothing from elsewhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Where to go from here.
+const LINKS: [(&str, &str); 11] = [
+    ("health", "/health"),
+    ("realtime", "/v1/realtime"),
+    ("chat", "/v1/chat/completions"),
+    ("responses", "/v1/responses"),
+    ("embeddings", "/v1/embeddings"),
+    ("messages", "/v1/messages"),
+    ("services", "/api/v1/services"),
+    ("models", "/v1/models"),
+    ("license", "/v1/license"),
+    ("jwks", "/.well-known/jwks.json"),
+    ("openapi", "/openapi.json"),
+];
 
 /// `GET /`: JSON for programs, the front page for browsers.
 pub async fn front(request: HttpRequest) -> impl Responder {
@@ -14,23 +33,11 @@ pub async fn front(request: HttpRequest) -> impl Responder {
     if accepts.contains("text/html") {
         return page("text/html; charset=utf-8", include_str!("../../static/index.html"));
     }
-    HttpResponse::Ok().insert_header((header::VARY, "accept")).json(json!({
-        "service": "livetranslate-central",
-        "version": env!("CARGO_PKG_VERSION"),
-        "links": {
-            "health": "/health",
-            "realtime": "/v1/realtime",
-            "chat": "/v1/chat/completions",
-            "responses": "/v1/responses",
-            "embeddings": "/v1/embeddings",
-            "messages": "/v1/messages",
-            "services": "/api/v1/services",
-            "models": "/v1/models",
-            "license": "/v1/license",
-            "jwks": "/.well-known/jwks.json",
-            "openapi": "/openapi.json",
-        },
-    }))
+    HttpResponse::Ok().insert_header((header::VARY, "accept")).json(Front {
+        service: "livetranslate-central",
+        version: env!("CARGO_PKG_VERSION"),
+        links: LINKS.into_iter().collect(),
+    })
 }
 
 /// `GET /static/front.css`
@@ -49,11 +56,11 @@ pub async fn script() -> impl Responder {
 }
 
 /// `GET /openapi.json`: every route, for programs.
-pub async fn openapi() -> impl Responder {
-    page("application/json", include_str!("../../static/openapi.json"))
+pub async fn openapi(document: Data<Document>) -> impl Responder {
+    page("application/json", document.0.clone())
 }
 
-fn page(kind: &'static str, text: &'static str) -> HttpResponse {
+fn page(kind: &'static str, text: impl MessageBody + 'static) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(kind)
         .insert_header((header::VARY, "accept"))

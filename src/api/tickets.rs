@@ -4,8 +4,6 @@ use actix_web::http::header;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::SignedDuration;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::admin::body::Body;
 use super::guard::Caller;
@@ -15,17 +13,11 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids;
 use crate::license;
-use crate::store::tickets::{self, Ticket};
+use crate::store::tickets::{self, Ticket as Stored};
+use crate::wire::reports::{Ticket, TicketFields};
 
 /// A ticket is good for so long.
 const LIFE: SignedDuration = SignedDuration::from_secs(60);
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Fields {
-    /// Checked now, so that a page learns early what it may not use.
-    model: Option<String>,
-}
 
 /// A ticket for one session.
 ///
@@ -37,7 +29,7 @@ pub async fn create(
     request: HttpRequest,
     body: Body,
 ) -> Result<HttpResponse, Refusal> {
-    let fields: Fields = body.read_or_default()?;
+    let fields: TicketFields = body.read_or_default()?;
     let holder = caller.holder();
     if !holder.allows_scope("realtime") {
         return Err(Error::ScopeNotAllowed("realtime").into());
@@ -51,14 +43,14 @@ pub async fn create(
     let now = clock::now();
     let expires_at = now.saturating_add(LIFE).map_err(Error::internal)?;
     let secret = ids::ticket();
-    let ticket = Ticket {
+    let ticket = Stored {
         secret_hash: license::key_hash(&secret),
         license_id: caller.license.id,
         key_id: caller.key.map(|key| key.id),
         expires_at_us: expires_at.as_microsecond(),
     };
     gateway.store.run(move |connection| tickets::insert(connection, &ticket, now.as_microsecond())).await?;
-    let answer = json!({ "ticket": secret, "ws_url": ws_url(&gateway, &request), "expires_at": expires_at });
+    let answer = Ticket { ticket: secret, ws_url: ws_url(&gateway, &request), expires_at };
     Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }
 

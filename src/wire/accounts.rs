@@ -1,63 +1,78 @@
 //! Words of `/admin/accounts`.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::admin::{Field, named};
 
 /// What can be said about an upstream account, by POST and, as a merge patch, by PATCH. Not to be printed: it holds a
 /// credential.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountFields {
     /// The operator's name for it, unique.
+    #[schemars(length(min = 1, max = 100))]
     #[serde(deserialize_with = "named")]
     pub name: Field<String>,
     /// Whose API it speaks.
+    #[schemars(extend("enum" = ["dashscope", "anthropic", "openai", null]))]
     #[serde(deserialize_with = "named")]
     pub kind: Field<String>,
     /// Where it is called; null: where its kind is at home.
+    #[schemars(length(max = 500), extend("format" = "uri"))]
     #[serde(deserialize_with = "named")]
     pub base_url: Field<String>,
     /// The provider's key; it is never shown.
+    #[schemars(length(min = 1, max = 4096), extend("writeOnly" = true))]
     #[serde(deserialize_with = "named")]
     pub credential: Field<String>,
     /// How a DashScope account's chat is called; null: `compatible`.
+    #[schemars(extend("enum" = ["compatible", "native", null]))]
     #[serde(deserialize_with = "named")]
     pub mode: Field<String>,
     /// Patterns of models; null or empty: by kind.
+    #[schemars(length(max = 100), inner(length(min = 1, max = 200)))]
     #[serde(deserialize_with = "named")]
     pub models: Field<Vec<String>>,
     /// Its share among those of its priority; null: 1.
+    #[schemars(range(min = 1, max = 1000))]
     #[serde(deserialize_with = "named")]
     pub weight: Field<u32>,
     /// Lower ones are asked first; null: 0.
+    #[schemars(range(max = 1000))]
     #[serde(deserialize_with = "named")]
     pub priority: Field<u32>,
     /// Calls at once; null: any number.
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(deserialize_with = "named")]
     pub max_concurrency: Field<u32>,
     /// What the operator wants of it; null: `enabled`.
+    #[schemars(extend("enum" = ["enabled", "draining", "disabled", null]))]
     #[serde(deserialize_with = "named")]
     pub state: Field<String>,
 }
 
 /// An upstream account as the operator sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Account")]
 pub struct AccountView {
     /// Id.
     pub id: String,
     /// The operator's name for it.
     pub name: String,
     /// Whose API it speaks.
+    #[schemars(extend("enum" = ["dashscope", "anthropic", "openai"]))]
     pub kind: String,
     /// `environment` or `stored`.
+    #[schemars(extend("enum" = ["environment", "stored"]))]
     pub source: &'static str,
     /// Where it is called.
     pub base_url: String,
     /// It has a credential, which is never shown.
     pub credential_set: bool,
     /// How its chat is called.
+    #[schemars(extend("enum" = ["compatible", "native"]))]
     pub mode: String,
     /// Patterns of models; empty: by kind.
     pub models: Vec<String>,
@@ -68,6 +83,7 @@ pub struct AccountView {
     /// Calls at once.
     pub max_concurrency: Option<u32>,
     /// What the operator wants of it.
+    #[schemars(extend("enum" = ["enabled", "draining", "disabled"]))]
     pub state: String,
     /// When it was added.
     pub created_at: Timestamp,
@@ -78,7 +94,7 @@ pub struct AccountView {
 }
 
 /// How an upstream account is doing on one instance.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AccountLive {
     /// Calls under way.
     pub in_flight: u32,
@@ -89,6 +105,7 @@ pub struct AccountLive {
     /// Models that it is not asked for like any other.
     pub cooling_models: usize,
     /// `closed`, `open` or `half_open`.
+    #[schemars(extend("enum" = ["closed", "open", "half_open"]))]
     pub breaker: &'static str,
     /// What its latest failure was.
     pub last_failure: Option<&'static str>,
@@ -119,7 +136,7 @@ pub struct NotResealed {
 }
 
 /// What a test of an upstream account found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AccountTest {
     /// Whether the provider takes the credential.
     pub ok: bool,

@@ -1,6 +1,7 @@
 //! Words of the admin API: what an operator sends and what is answered.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,49 +13,61 @@ pub(super) fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) ->
 }
 
 /// What can be said about a license, by POST and, as a merge patch, by PATCH.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LicenseFields {
     /// A named set of limits, which fills in what is left out here.
     #[serde(deserialize_with = "named")]
     pub plan: Field<String>,
     /// The operator's note.
+    #[schemars(length(min = 1, max = 200))]
     #[serde(deserialize_with = "named")]
     pub label: Field<String>,
     /// Kinds of use; null: all.
+    #[schemars(length(min = 1), extend("uniqueItems" = true), inner(regex(pattern = "^(realtime|chat|messages|native)$")))]
     #[serde(deserialize_with = "named")]
     pub scopes: Field<Vec<String>>,
     /// Models; null or empty: every model.
+    #[schemars(length(max = 100), inner(length(min = 1, max = 200)))]
     #[serde(deserialize_with = "named")]
     pub models: Field<Vec<String>>,
     /// Addresses or CIDR networks; null or empty: every address.
+    #[schemars(length(max = 100))]
     #[serde(deserialize_with = "named")]
     pub allowed_ips: Field<Vec<String>>,
     /// End.
     #[serde(deserialize_with = "named")]
     pub expires_at: Field<Timestamp>,
     /// Seconds that it lasts from its first use.
+    #[schemars(range(min = 1, max = 3_162_240_000_u64))]
     #[serde(deserialize_with = "named")]
     pub expires_after_first_use: Field<u64>,
     /// Requests a minute.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     #[serde(deserialize_with = "named")]
     pub rpm_limit: Field<u64>,
     /// Tokens a minute.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     #[serde(deserialize_with = "named")]
     pub tpm_limit: Field<u64>,
     /// Requests at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(deserialize_with = "named")]
     pub max_parallel_requests: Field<u64>,
     /// Realtime sessions at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(deserialize_with = "named")]
     pub max_sessions: Field<u64>,
     /// The longest session, seconds.
+    #[schemars(range(min = 1, max = 2_592_000))]
     #[serde(deserialize_with = "named")]
     pub max_session_seconds: Field<u64>,
     /// Seats.
+    #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(deserialize_with = "named")]
     pub max_machines: Field<u64>,
     /// Budgets; null or empty: unlimited.
+    #[schemars(length(max = 16))]
     #[serde(deserialize_with = "named")]
     pub budgets: Field<Vec<BudgetFields>>,
     /// The operator's own data.
@@ -63,12 +76,13 @@ pub struct LicenseFields {
 }
 
 /// What can be said about a budget.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetFields {
     /// What is counted.
     pub unit: Unit,
     /// How much; audio in seconds, with fractions.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub limit: f64,
     /// From where on callers are warned, in the same unit; left out: 80 % of the limit.
     #[serde(default)]
@@ -85,7 +99,7 @@ pub struct BudgetFields {
 }
 
 /// What a budget counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Source audio of realtime sessions.
@@ -109,7 +123,7 @@ impl Unit {
 }
 
 /// After which time a budget starts anew.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Window {
     /// Five hours, counted from 1970.
     #[serde(rename = "5h")]
@@ -144,7 +158,7 @@ impl Window {
 }
 
 /// How a budget's window moves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// From one fixed time to the next.
@@ -155,17 +169,18 @@ pub enum Mode {
 }
 
 /// `POST /admin/licenses/{id}/renew`: until when, or for how many days more.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Renewal {
     /// The new end.
     pub expires_at: Option<Timestamp>,
     /// Days from the present end, or from now if that is later.
+    #[schemars(range(min = 1, max = 36_600))]
     pub days: Option<u32>,
 }
 
 /// `POST /admin/licenses/{id}/token`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reissue {
     /// Whether the tokens issued before become invalid.
@@ -181,15 +196,17 @@ pub struct Rotation {
 }
 
 /// `POST /admin/usage/reset`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "UsageResetFields")]
 pub struct UsageReset {
     /// One license; without it all.
     pub license_id: Option<String>,
 }
 
 /// A license as the operator sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "License")]
 pub struct LicenseView {
     /// Id.
     pub id: String,
@@ -201,6 +218,7 @@ pub struct LicenseView {
     /// Label.
     pub label: Option<String>,
     /// `active`, `suspended`, `revoked`, or `expired` for an active one past its end.
+    #[schemars(extend("enum" = ["active", "suspended", "revoked", "expired"]))]
     pub status: &'static str,
     /// What it may use.
     #[serde(flatten)]
@@ -220,11 +238,13 @@ pub struct LicenseView {
 }
 
 /// An API key as the operator sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Key")]
 pub struct KeyView {
     /// The public part of the key.
     pub id: String,
     /// The key itself, where it was just made.
+    #[schemars(regex(pattern = "^sk-lt-"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Label.
@@ -234,6 +254,7 @@ pub struct KeyView {
     /// Whether that license was made for it: the limits are the license's then, and both end together.
     pub own_license: bool,
     /// `active`, `blocked`, `deleted`, or `expired` for an active one past its end.
+    #[schemars(extend("enum" = ["active", "blocked", "deleted", "expired"]))]
     pub status: &'static str,
     /// The plan of its license.
     pub plan: Option<String>,
@@ -257,7 +278,8 @@ pub struct KeyView {
 }
 
 /// The limits of a license or a key; what is null is not limited.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Limits")]
 pub struct LimitsView {
     /// Kinds of use.
     pub scopes: Vec<String>,
@@ -282,7 +304,8 @@ pub struct LimitsView {
 }
 
 /// A budget and how far it is used.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Budget")]
 pub struct BudgetView {
     /// Whose it is: `license`, or `key`.
     pub owner: &'static str,
@@ -309,7 +332,7 @@ pub struct BudgetView {
 }
 
 /// An amount of a budget's unit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Amount {
     /// Audio, seconds.
@@ -319,7 +342,8 @@ pub enum Amount {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub struct PageView<T> {
     /// The page.
     pub data: Vec<T>,

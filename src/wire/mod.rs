@@ -10,5 +10,6 @@ pub mod machines;
 pub mod members;
 pub mod plans;
 pub mod realtime;
+pub mod reports;
 pub mod sse;
 pub mod task;

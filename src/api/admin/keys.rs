@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::access::Operator;
 use super::body::{self, Body};
@@ -30,6 +30,7 @@ use crate::store::budgets::{self, Budget};
 use crate::store::keys::{self, Filter};
 use crate::store::licenses as stored;
 use crate::wire::admin::{KeyView, LicenseFields, PageView};
+use crate::wire::reports::Deleted;
 
 /// `POST /admin/keys`: 201 with the key, shown this once; a repeat answers 200 without it.
 ///
@@ -324,5 +325,5 @@ pub fn refuse_deleted(key: &ApiKey) -> Result<(), Error> {
 /// The answer to a deletion.
 #[must_use]
 pub fn deleted(id: &str) -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "id": id, "deleted": true }))
+    HttpResponse::Ok().json(Deleted { id: id.to_owned(), deleted: true })
 }

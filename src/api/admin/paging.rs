@@ -3,6 +3,7 @@
 use actix_web::web::Query;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,16 +16,19 @@ const LARGEST_LIMIT: i64 = 500;
 const LONGEST_TEXT: usize = 200;
 
 /// What a list may be asked.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListQuery {
-    /// Rows of a page.
+    /// Rows at most; without it 50.
+    #[schemars(with = "Option<i64>", range(min = 1, max = 500))]
     pub limit: Option<String>,
-    /// Where the page begins.
+    /// `next_cursor` of the page before.
     pub cursor: Option<String>,
-    /// The order.
+    /// Newest first (so without it), or oldest first.
+    #[schemars(extend("enum" = ["-created_at", "created_at"]))]
     pub sort: Option<String>,
     /// A part of the label or id.
+    #[schemars(length(max = 200))]
     pub q: Option<String>,
     /// One status.
     pub status: Option<String>,

@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,16 +20,22 @@ use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, Filter, SessionRow};
 use crate::store::{accounting, announcements};
 use crate::wire::admin::PageView;
+use crate::wire::reports::Ended;
 
-#[derive(Serialize)]
-struct View {
+/// A live session.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub struct View {
     id: String,
     license_id: String,
     key_id: Option<String>,
     model: String,
+    /// The process that has it.
     instance_id: String,
     started_at: Timestamp,
+    /// Since when its client is not there; it may still come back.
     away_since: Option<Timestamp>,
+    /// Booked so far.
     audio_seconds: f64,
     input_tokens: i64,
     output_tokens: i64,
@@ -87,7 +94,7 @@ pub async fn end(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -
     if !gateway.roster.end_session(&id).await && !known {
         return Err(Error::NotFound("this session".to_owned()).into());
     }
-    Ok(HttpResponse::Ok().json(json!({ "id": id.as_str(), "ended": true })))
+    Ok(HttpResponse::Ok().json(Ended { id: id.into_inner(), ended: true }))
 }
 
 /// False for a session that never was.

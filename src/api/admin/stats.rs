@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use jiff::SignedDuration;
-use serde_json::json;
 
 use super::access::Operator;
 use crate::api::refusal::Refusal;
@@ -15,6 +14,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::store::usage_report::{self, Question};
 use crate::store::{continuity, keys, licenses};
+use crate::wire::reports::{Stats, UsageCounts};
 
 /// Licenses and keys by status, live sessions, and what was used in the last 24 hours.
 ///
@@ -37,18 +37,14 @@ pub async fn show(_: Operator, gateway: Data<Gateway>) -> Result<HttpResponse, R
     });
     let (licenses, keys, live, sums) = stored.await?;
     let total = |part: fn(&usage_report::Sum) -> i64| sums.iter().map(part).sum::<i64>();
-    Ok(HttpResponse::Ok().json(json!({
-        "licenses": licenses,
-        "keys": keys,
-        "sessions_live": live,
-        "last_24_hours": {
-            "audio_seconds": shown::seconds(total(|sum| sum.samples)),
-            "input_tokens": total(|sum| sum.input_tokens),
-            "output_tokens": total(|sum| sum.output_tokens),
-            "sessions": total(|sum| sum.sessions),
-            "cached_tokens": total(|sum| sum.cached_tokens),
-            "reasoning_tokens": total(|sum| sum.reasoning_tokens),
-            "requests": total(|sum| sum.requests),
-        },
-    })))
+    let last_24_hours = UsageCounts {
+        audio_seconds: shown::seconds(total(|sum| sum.samples)),
+        input_tokens: total(|sum| sum.input_tokens),
+        output_tokens: total(|sum| sum.output_tokens),
+        sessions: total(|sum| sum.sessions),
+        cached_tokens: total(|sum| sum.cached_tokens),
+        reasoning_tokens: total(|sum| sum.reasoning_tokens),
+        requests: total(|sum| sum.requests),
+    };
+    Ok(HttpResponse::Ok().json(Stats { licenses, keys, sessions_live: live, last_24_hours }))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Operator;
@@ -21,16 +22,26 @@ use crate::store::budgets::{self, Reset};
 use crate::store::licenses;
 use crate::store::usage_report::{self, Only, Question, Sum};
 use crate::wire::admin::UsageReset;
+use crate::wire::reports::{UsageCounts as Counts, UsageResetDone};
 
 const DEFAULT_DAYS: i64 = 30;
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 800);
 
-#[derive(Debug, Default, Deserialize)]
+/// What a report may be asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct UsageQuery {
+pub struct UsageQuery {
+    /// A time (RFC 3339) or a date; without it 30 days before `end`.
+    #[schemars(example = "2026-11-21")]
     start: Option<String>,
+    /// A time (RFC 3339), or a date, which is included; without it now.
+    #[schemars(example = "2026-11-21")]
     end: Option<String>,
+    /// What each row sums up: a list of `day`, `model`, `license`, `key`; without it `day`.
+    #[schemars(regex(pattern = "^(day|model|license|key)(,(day|model|license|key))*$"), example = "day,model")]
     group_by: Option<String>,
+    /// IANA name of the time zone whose days count; without it `UTC`.
+    #[schemars(example = "Asia/Tokyo")]
     tz: Option<String>,
     license_id: Option<String>,
     key_id: Option<String>,
@@ -38,7 +49,8 @@ struct UsageQuery {
 }
 
 /// One group; what it is not grouped by is absent.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "UsageRow")]
 struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     day: Option<String>,
@@ -53,19 +65,10 @@ struct Row {
     counts: Counts,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-struct Counts {
-    audio_seconds: f64,
-    input_tokens: i64,
-    output_tokens: i64,
-    sessions: i64,
-    cached_tokens: i64,
-    reasoning_tokens: i64,
-    requests: i64,
-}
-
-#[derive(Serialize)]
-struct Report {
+/// What was used, in groups and in all.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UsageReport")]
+pub struct Report {
     start: Timestamp,
     end: Timestamp,
     data: Vec<Row>,
@@ -227,7 +230,7 @@ pub async fn reset(operator: Operator, gateway: Data<Gateway>, body: Body) -> Re
             }
             let detail = serde_json::json!({ "budgets": reset });
             trail.leave(connection, "usage.reset", license_id.as_deref().unwrap_or("all"), &detail)?;
-            Ok(serde_json::json!({ "reset": true, "license_id": license_id, "budgets": reset }))
+            Ok(UsageResetDone { reset: true, license_id, budgets: reset })
         })
     };
     let done = gateway.store.run(work).await?;

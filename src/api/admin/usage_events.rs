@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Operator;
@@ -18,11 +19,17 @@ use crate::store::usage::{self, Event, Filter, Place};
 use crate::store::usage_report::Only;
 use crate::wire::admin::PageView;
 
-#[derive(Debug, Default, Deserialize)]
+/// What the ledger may be asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct EventsQuery {
+pub struct EventsQuery {
+    /// Rows at most; without it 50.
+    #[schemars(with = "Option<i64>", range(min = 1, max = 500))]
     limit: Option<String>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Newest first (so without it), or oldest first.
+    #[schemars(extend("enum" = ["-created_at", "created_at"]))]
     sort: Option<String>,
     /// The same as `license_id`.
     q: Option<String>,
@@ -34,20 +41,32 @@ struct EventsQuery {
     tz: Option<String>,
 }
 
-#[derive(Serialize)]
-struct View {
+/// A piece of usage: of a realtime session, or one call to a model.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UsageEvent")]
+pub struct View {
+    /// The session's id, or the call's.
     session_id: String,
+    /// `byok`: a caller with nothing but a provider key of their own.
     license_id: String,
     key_id: Option<String>,
     model: String,
     audio_seconds: f64,
     input_tokens: i64,
     output_tokens: i64,
+    /// Of the tokens in, those from a cache.
     cached_tokens: i64,
+    /// Of the tokens out, those of reasoning.
     reasoning_tokens: i64,
+    /// 1 for a call, 0 for a session.
     requests: i64,
+    /// Who counted: the provider; the gateway, from the text; nobody.
+    #[schemars(extend("enum" = ["upstream", "estimated", "unavailable"]))]
     usage_source: String,
+    /// What was called.
+    #[schemars(extend("enum" = ["realtime", "chat", "embeddings", "responses", "messages", "native"]))]
     route: String,
+    /// The upstream account that served the call.
     account: Option<String>,
     occurred_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! As much of JSON Schema as `static/openapi.json` needs; stricter in one thing: members must be
+//! As much of JSON Schema as `/openapi.json` needs; stricter in one thing: members must be
 //! documented, unless `additionalProperties` says otherwise.
 
 use serde_json::Value;
