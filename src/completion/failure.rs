@@ -74,6 +74,8 @@ const REQUEST: [&str; 18] = [
 ];
 /// What Anthropic says in a plain 400 when the account's money is used up.
 const NO_CREDIT: &str = "Your credit balance is too low";
+/// What DashScope says in a plain 403 when a service is called as a job that can't be, or not as one that must be.
+const WAY_OF_CALLING: [&str; 2] = ["does not support synchronous calls", "does not support asynchronous calls"];
 
 /// Judges an answer by its status and body. `names_workspace`: the caller said in whose workspace, and what is said of
 /// the account may be said of that.
@@ -84,6 +86,7 @@ pub fn judge(kind: Kind, status: u16, body: &[u8], retry_after: Option<Duration>
     let verdict = match status {
         _ if said.is_one_of(&ARREARS) || status == 402 || no_credit => Verdict::Account(Outcome::Arrears),
         401 => Verdict::Account(Outcome::BadKey),
+        403 if said.speaks_of_the_way_of_calling() => Verdict::Elsewhere,
         403 => Verdict::Account(Outcome::ModelRefused),
         404 => Verdict::Elsewhere,
         408 | 504 => Verdict::Account(Outcome::TimedOut),
@@ -171,6 +174,10 @@ impl Said {
         ["api key", "api-key", "apikey", "api_key"].iter().any(|word| message.contains(word))
     }
 
+    fn speaks_of_the_way_of_calling(&self) -> bool {
+        WAY_OF_CALLING.iter().any(|words| self.message.contains(words))
+    }
+
     /// Whether a code is one of these, or begins with one and a dot.
     fn is_one_of(&self, known: &[&str]) -> bool {
         let is = |code: &str, known: &str| {
@@ -209,6 +216,11 @@ mod tests {
             (400, "not JSON", Verdict::Request),
             (401, r#"{"code":"InvalidApiKey"}"#, account(Outcome::BadKey)),
             (403, r#"{"code":"AccessDenied.Unpurchased"}"#, account(Outcome::ModelRefused)),
+            (
+                403,
+                r#"{"code":"AccessDenied","message":"current user api does not support synchronous calls."}"#,
+                Verdict::Elsewhere,
+            ),
             (403, r#"{"code":"AllocationQuota.FreeTierOnly"}"#, account(Outcome::ModelRefused)),
             (400, r#"{"error":{"message":"API key not valid"}}"#, account(Outcome::CallersFault)),
             (

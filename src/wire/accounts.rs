@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::{Field, named};
 
-/// What can be said about an upstream account, by POST and, as a merge patch, by PATCH. Not to be printed: it holds a
-/// credential.
+/// What can be said about an upstream account, by POST and, as a merge patch, by PATCH.
+// Not to be printed: it holds a credential.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountFields {

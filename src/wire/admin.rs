@@ -19,7 +19,7 @@ pub struct LicenseFields {
     /// A named set of limits, which fills in what is left out here.
     #[serde(deserialize_with = "named")]
     pub plan: Field<String>,
-    /// The operator's note.
+    /// The operator's note whose it is.
     #[schemars(length(min = 1, max = 200))]
     #[serde(deserialize_with = "named")]
     pub label: Field<String>,
@@ -27,7 +27,7 @@ pub struct LicenseFields {
     #[schemars(length(min = 1), extend("uniqueItems" = true), inner(regex(pattern = "^(realtime|chat|messages|native)$")))]
     #[serde(deserialize_with = "named")]
     pub scopes: Field<Vec<String>>,
-    /// Models; null or empty: every model.
+    /// Models, `*` (four at most in each) standing for any characters; null or empty: every model.
     #[schemars(length(max = 100), inner(length(min = 1, max = 200)))]
     #[serde(deserialize_with = "named")]
     pub models: Field<Vec<String>>,
@@ -35,7 +35,7 @@ pub struct LicenseFields {
     #[schemars(length(max = 100))]
     #[serde(deserialize_with = "named")]
     pub allowed_ips: Field<Vec<String>>,
-    /// End.
+    /// Its end, in the future.
     #[serde(deserialize_with = "named")]
     pub expires_at: Field<Timestamp>,
     /// Seconds that it lasts from its first use.
@@ -66,11 +66,11 @@ pub struct LicenseFields {
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(deserialize_with = "named")]
     pub max_machines: Field<u64>,
-    /// Budgets; null or empty: unlimited.
+    /// Budgets, each unit, window and time zone once; null or empty: unlimited.
     #[schemars(length(max = 16))]
     #[serde(deserialize_with = "named")]
     pub budgets: Field<Vec<BudgetFields>>,
-    /// The operator's own data.
+    /// The operator's own data, 16 KiB of JSON at most.
     #[serde(deserialize_with = "named")]
     pub metadata: Field<Map<String, Value>>,
 }
@@ -310,10 +310,13 @@ pub struct BudgetView {
     /// Whose it is: `license`, or `key`.
     pub owner: &'static str,
     /// What is counted.
+    #[schemars(with = "Unit")]
     pub unit: String,
     /// After which time it starts anew.
+    #[schemars(with = "Window")]
     pub window: String,
     /// How the window moves.
+    #[schemars(with = "Mode")]
     pub mode: String,
     /// Time zone.
     pub tz: String,

@@ -69,7 +69,7 @@ impl Body {
     /// # Errors
     /// As [`Body::read`].
     pub fn read_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Error> {
-        if self.0.trim_ascii().is_empty() { Ok(T::default()) } else { self.read() }
+        if self.0.is_empty() { Ok(T::default()) } else { self.read() }
     }
 }
 
@@ -133,7 +133,8 @@ mod tests {
         assert!(body("").read::<Renewal>().is_err());
         assert!(body("[]").read::<Renewal>().is_err());
         assert!(body("{").read::<Renewal>().is_err());
-        assert_eq!(body(" ").read_or_default::<Renewal>().unwrap(), Renewal::default());
+        assert_eq!(body("").read_or_default::<Renewal>().unwrap(), Renewal::default());
+        assert!(body("\n").read_or_default::<Renewal>().is_err());
         assert_eq!(body(r#"{"days":3}"#).read::<Renewal>().unwrap().days, Some(3));
     }
 }

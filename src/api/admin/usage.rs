@@ -53,6 +53,7 @@ pub struct UsageQuery {
 #[schemars(rename = "UsageRow")]
 struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date"))]
     day: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,

@@ -302,7 +302,10 @@ impl Operation {
         for Typed { status, shape, shown } in typed {
             let schema = shapes.written(shape);
             let schema = match shown {
-                Some(member) => json!({ "allOf": [schema, { "required": [member] }] }),
+                Some(member) => {
+                    let shown = json!({ "required": [member], "properties": { member: { "type": "string" } } });
+                    json!({ "allOf": [schema, shown] })
+                }
                 None => schema,
             };
             if let Some(answer) = answers.get_mut(&status.to_string()).and_then(Value::as_object_mut) {
@@ -311,6 +314,9 @@ impl Operation {
                     content.insert("application/json".to_owned(), json!({ "schema": schema }));
                 }
             }
+        }
+        if !["default", "4XX"].iter().any(|status| answers.contains_key(*status)) {
+            answers.insert("default".to_owned(), reference("responses", "Error"));
         }
         members.insert("responses".to_owned(), answers.into());
         (method, path, members.into())

@@ -16,8 +16,7 @@ pub fn operations() -> Vec<Operation> {
         get("/", "front", "Name, version and links; a browser gets the front page")
             .open("pages")
             .answers::<Front>(200, "HTML where `Accept` has `text/html`, otherwise JSON.", &[("vary", "VaryAccept")])
-            .also(200, "text/html")
-            .refuses(&["Error"]),
+            .also(200, "text/html"),
         file("/static/front.css", "frontStyle", "The front page's style", "text/css"),
         file("/static/front.js", "frontScript", "The front page's script", "text/javascript"),
         file("/static/icon.svg", "icon", "The icon", "image/svg+xml"),
@@ -39,12 +38,11 @@ pub fn operations() -> Vec<Operation> {
                 503,
                 "It can't serve: `unavailable`, the store is away.",
                 &[("retry-after", "RetryAfter")],
-            )
-            .refuses(&["Error"]),
+            ),
         get("/readyz", "readyz", "New sessions are welcome")
             .open("health")
             .answers::<Alive>(200, "Yes.", &[])
-            .refuses(&["Unavailable", "Error"]),
+            .refuses(&["Unavailable"]),
         get("/.well-known/jwks.json", "jwks", "The public keys with which anyone can verify a license offline")
             .open("license")
             .about(
@@ -55,8 +53,7 @@ pub fn operations() -> Vec<Operation> {
                 200,
                 "RFC 7517: the current key, then the previous one while a new SECRET_KEY takes over.",
                 &[("cache-control", "FiveMinutes")],
-            )
-            .refuses(&["Error"]),
+            ),
         get("/v1/license", "license", "The caller's license: limits, and what is left of them")
             .customers("license")
             .answers::<license::View>(200, "The license, as it is now.", &[NO_STORE]),
@@ -74,7 +71,7 @@ pub fn operations() -> Vec<Operation> {
     ];
     for (path, id) in [("/healthz", "healthz"), ("/livez", "livez")] {
         let alive = get(path, id, "The process answers").open("health");
-        all.push(alive.answers::<Alive>(200, "Yes.", &[]).refuses(&["Error"]));
+        all.push(alive.answers::<Alive>(200, "Yes.", &[]));
     }
     all.extend(heads());
     all

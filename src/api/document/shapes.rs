@@ -81,6 +81,9 @@ fn tidy(schema: Schema) -> Value {
     let mut schema = schema;
     RecursiveTransform(|schema: &mut Schema| {
         schema.remove("title");
+        if let Some(Value::String(about)) = schema.get_mut("description") {
+            *about = about.replace("\n\n", "\r").replace('\n', " ").replace('\r', "\n\n");
+        }
         if schema.get("default").is_some_and(Value::is_null) {
             schema.remove("default");
         }
