@@ -2,6 +2,7 @@
 # Runs every test. Sets up by itself what the tests need: a throw-away PostgreSQL (unless TEST_DATABASE_URL names
 # one), the program redis-server (each test starts its own) and the vendors' Python SDKs. Nothing is skipped: what can't be set up ends the run with what to do.
 # Usage: tests/run.sh [arguments of cargo test]
+# SCHEMATHESIS_EXAMPLES=200 tests/run.sh --test it -- schemathesis   looks longer for answers that break /openapi.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -115,7 +116,7 @@ wanted=tests/python/requirements.txt
 # Written last, so that an interrupted set-up is done again.
 stamp=target/python/installed.txt
 if [ ! -x "$python" ] || ! cmp -s "$wanted" "$stamp"; then
-    say "installing the vendors' Python SDKs into target/python"
+    say "installing the vendors' Python SDKs and Schemathesis into target/python"
     command -v python3 >/dev/null || apt_install python3 python3-venv
     rm -rf target/python
     mkdir -p target
@@ -130,7 +131,7 @@ if [ ! -x "$python" ] || ! cmp -s "$wanted" "$stamp"; then
 fi
 TEST_PYTHON=$(cd target/python/bin && pwd)/python
 export TEST_PYTHON
-"$TEST_PYTHON" -c 'import anthropic, dashscope.audio.qwen_omni, openai.resources.realtime' ||
+"$TEST_PYTHON" -c 'import anthropic, dashscope.audio.qwen_omni, openai.resources.realtime, schemathesis' ||
     fail "the SDKs can't be imported; remove target/python and run this again"
 
 # --- the tests ------------------------------------------------------------------------------------------------

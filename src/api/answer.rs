@@ -44,7 +44,13 @@ pub async fn finish(
     let id = sane_id(&request).unwrap_or_else(ids::request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let gateway = request.app_data::<Data<Gateway>>().cloned();
-    let mut answer = next.call(request).await?.map_into_boxed_body();
+    let mut answer = if holds_nul(&request) {
+        let refusal = Refusal(Error::request("the address holds a NUL character (%00); leave it out"));
+        let (request, _) = request.into_parts();
+        ServiceResponse::from_err(refusal, request)
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
     if let Some(fault) = fault(&answer) {
         if let Some(gateway) = &gateway {
             gateway.metrics.refusals.with_label_values(&[fault.row().code]).inc();
@@ -78,6 +84,11 @@ pub async fn finish(
         log::info!(request_id = id.as_str(), status = status.as_u16(), elapsed_ms = elapsed_ms; "{method} {route}");
     }
     Ok(answer)
+}
+
+/// Whether a path or query would be read with a NUL in it, which PostgreSQL takes in no text.
+fn holds_nul(request: &ServiceRequest) -> bool {
+    request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00"))
 }
 
 /// A client's own id, where it can stand in a log.

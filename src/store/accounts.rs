@@ -107,7 +107,7 @@ pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Res
     }
     if let Some(text) = &filter.text {
         let wanted = pattern(text);
-        let in_name = lower(accounts::name.nullable()).like(wanted.clone()).escape('\\').assume_not_null();
+        let in_name = lower(accounts::name.nullable()).like(lower(wanted.clone())).escape('\\').assume_not_null();
         let in_id = lower(accounts::id.nullable()).like(wanted).escape('\\').assume_not_null();
         query = query.filter(in_name.or(in_id));
     }

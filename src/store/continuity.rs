@@ -141,7 +141,7 @@ pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Res
         let in_ids =
             sessions::id.like(wanted.clone()).escape('\\').or(sessions::license_id.like(wanted.clone()).escape('\\'));
         let in_key = lower(sessions::key_id).like(wanted.clone()).escape('\\').assume_not_null();
-        let in_model = lower(sessions::model.nullable()).like(wanted).escape('\\').assume_not_null();
+        let in_model = lower(sessions::model.nullable()).like(lower(wanted)).escape('\\').assume_not_null();
         query = query.filter(in_ids.or(in_model).or(sessions::key_id.is_not_null().and(in_key)));
     }
     if let Some((time_us, id)) = page.after.clone() {

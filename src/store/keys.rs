@@ -75,7 +75,7 @@ pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Res
     }
     if let Some(text) = &filter.text {
         let wanted = pattern(text);
-        let in_label = lower(api_keys::label).like(wanted).escape('\\').assume_not_null();
+        let in_label = lower(api_keys::label).like(lower(wanted)).escape('\\').assume_not_null();
         // Public ids tell upper and lower case apart.
         query = query.filter(api_keys::id.eq(text.clone()).or(api_keys::label.is_not_null().and(in_label)));
     }

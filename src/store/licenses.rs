@@ -90,7 +90,7 @@ pub fn list(connection: &mut AnyConnection, filter: &Filter, page: &Page) -> Res
     }
     if let Some(text) = &filter.text {
         let wanted = pattern(text);
-        let in_label = lower(licenses::label).like(wanted.clone()).escape('\\').assume_not_null();
+        let in_label = lower(licenses::label).like(lower(wanted.clone())).escape('\\').assume_not_null();
         let in_id = licenses::id.like(wanted).escape('\\');
         query = query.filter(in_id.or(licenses::label.is_not_null().and(in_label)));
     }

@@ -45,10 +45,11 @@ pub struct ListQuery {
 pub fn read<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     Query::<T>::from_query(query).map(Query::into_inner).map_err(|error| {
         let message = error.to_string();
-        let unknown = message.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
-        match unknown {
-            Some((name, _)) => Error::field(name, format!("`{name}` is not a parameter of this list")),
-            None => Error::request(message),
+        let named = |words: &str| Some(message.split_once(words)?.1.split_once('`')?.0);
+        match (named("unknown field `"), named("duplicate field `")) {
+            (Some(name), _) => Error::field(name, format!("`{name}` is not a parameter of this list")),
+            (None, Some(name)) => Error::field(name, format!("`{name}` is given twice")),
+            (None, None) => Error::request(message),
         }
     })
 }
@@ -98,7 +99,7 @@ pub fn page(limit: Option<&str>, cursor: Option<&str>, sort: Option<&str>) -> Re
 fn place(cursor: &str) -> Result<(i64, String), Error> {
     let wrong = || Error::field("cursor", "cursor is not one that this list has given");
     let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
-    let (time_us, id) = text.split_once(' ').ok_or_else(wrong)?;
+    let (time_us, id) = text.split_once(' ').filter(|(_, id)| !id.contains('\0')).ok_or_else(wrong)?;
     Ok((time_us.parse().map_err(|_| wrong())?, id.to_owned()))
 }
 
@@ -144,6 +145,8 @@ mod tests {
             ("limit=501", "limit"),
             ("sort=label", "sort"),
             ("cursor=!", "cursor"),
+            ("cursor=MTIgAA", "cursor"),
+            ("limit=1&limit=2", "limit"),
             ("colour=red", "colour"),
         ] {
             let error = ListQuery::read(query).and_then(|list| list.page()).unwrap_err();

@@ -62,6 +62,11 @@ pub(crate) fn on_sqlite_with(adjust: impl Fn(&mut Config), test: impl AsyncFn(&T
     on(Backend::Sqlite, adjust, &test);
 }
 
+/// Runs a test on PostgreSQL alone.
+pub(crate) fn on_postgres(test: impl AsyncFn(&TestApp)) {
+    on(Backend::Postgres, |_| {}, &test);
+}
+
 fn on(backend: Backend, adjust: impl Fn(&mut Config), test: &impl AsyncFn(&TestApp)) {
     actix_web::rt::System::new().block_on(async {
         let app = TestApp::start(backend, adjust).await;
