@@ -24,7 +24,7 @@
 //! | --- | --- |
 //! | 8 | `main.rs`, [`cli`]: one file per command |
 //! | 7 | [`app`]: opens the store, starts the actors, binds, drains: the only file that knows everyone |
-//! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group |
+//! | 6 | [`api`]: the front door. Every route in `routes`, who may come in in `guard`, one file per endpoint group; `document` makes `/openapi.json` of all that |
 //! | 5 | [`gateway`]: what handlers may use |
 //! | 4 | [`session`]: one live translation: the paired actors `client` and `link`, the pure `relay` (with `endings`), `legs` (with `replacement`), `leg`, `segments`, `source`, `customer`, `replay`, `dialogue`, `meter` and `watch`, the byte credit of `flow`, who is live in `roster` and `places`, what became of them, and of HTTP calls, elsewhere in `rounds` |
 //! |   | [`completion`]: one HTTP call. The pure `head`, `outgoing`, `failure`, `relay`, `meter` and `usage`; the shells `call` (from account to account), `attempt` (one of them) and `pump` (a stream to its end); `bill`: what it owes |

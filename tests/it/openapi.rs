@@ -93,6 +93,39 @@ fn the_document_is_whole() {
     });
 }
 
+/// The bounds of a license's and an account's numbers, as the document has them, are those that are kept to.
+#[test]
+fn numbers_end_where_the_document_says() {
+    on_sqlite(async |app| {
+        let (document, operator) = (document(), app.operator());
+        for (name, list, base) in [
+            ("LicenseFields", "licenses", json!({})),
+            ("AccountFields", "accounts", json!({"kind": "dashscope", "credential": "sk-x"})),
+        ] {
+            let fields = document["components"]["schemas"][name]["properties"].as_object().unwrap();
+            let mut bounded = 0;
+            for (field, schema) in fields {
+                for (bound, beyond) in [("minimum", -1), ("maximum", 1)] {
+                    let Some(edge) = schema[bound].as_i64() else { continue };
+                    for (value, fits) in [(edge, true), (edge + beyond, false)] {
+                        let mut body = base.clone();
+                        if list == "accounts" {
+                            body["name"] = format!("{field} {value}").into();
+                        }
+                        body[field] = value.into();
+                        let answer = operator.post(&format!("/admin/{list}"), &body).await;
+                        let status = if fits { 201 } else { 400 };
+                        assert_eq!(answer.status, status, "{field}: {value}: {}", answer.text);
+                        assert!(fits || answer.body["error"]["param"] == field.as_str(), "{}", answer.text);
+                        bounded += 1;
+                    }
+                }
+            }
+            assert!(bounded >= 12, "{name} has few bounds");
+        }
+    });
+}
+
 fn walk(part: &Value, visit: &mut impl FnMut(&Value)) {
     visit(part);
     match part {

@@ -42,13 +42,14 @@ async fn run(app: &TestApp, routes: &[&str]) {
     std::fs::write(&settings, text).unwrap();
     let python = std::env::var_os("TEST_PYTHON").unwrap_or_else(|| panic!("run ./tests/run.sh, or set TEST_PYTHON"));
     let mut command = Command::new(python);
-    let examples = std::env::var("SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| EXAMPLES.to_owned());
+    let examples = std::env::var_os("SCHEMATHESIS_EXAMPLES").unwrap_or_else(|| EXAMPLES.into());
     command
         .args(["-m", "schemathesis.cli", "--config-file"])
         .arg(&settings)
         .args(["run", &format!("{}/openapi.json", app.url()), "--url", &app.url(), "--checks", CHECKS])
-        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", &examples, "--seed", "1"])
-        .args(["--continue-on-failure", "--no-color"])
+        .args(["--phases", "examples,coverage,fuzzing", "--seed", "1", "--continue-on-failure", "--no-color"])
+        .arg("--max-examples")
+        .arg(examples)
         .args(routes)
         .current_dir(app.folder())
         .env("no_proxy", "*");

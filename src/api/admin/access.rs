@@ -69,8 +69,8 @@ fn admit(request: &HttpRequest) -> Result<Operator, Error> {
         actor,
         address,
         request_id,
-        idempotency_key: text(request, &header::HeaderName::from_static("idempotency-key")).map(str::to_owned),
-        if_match: text(request, &header::IF_MATCH).map(str::to_owned),
+        idempotency_key: condition(request, "Idempotency-Key")?,
+        if_match: condition(request, "If-Match")?,
     })
 }
 
@@ -127,6 +127,13 @@ fn actor(given: &str, secrets: &Secrets) -> Option<&'static str> {
     known.filter(|_| !given.is_empty())
 }
 
+/// A header on which the request depends: one that can't be read must not count as none.
+fn condition(request: &HttpRequest, name: &str) -> Result<Option<String>, Error> {
+    let Some(value) = request.headers().get(name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Error::field(name, format!("{name} has visible ASCII characters only")))?;
+    Ok(Some(text.to_owned()))
+}
+
 fn text<'r>(request: &'r HttpRequest, name: &header::HeaderName) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
 }
@@ -135,6 +142,15 @@ fn text<'r>(request: &'r HttpRequest, name: &header::HeaderName) -> Option<&'r s
 mod tests {
     use super::*;
     use crate::config::settings::Secret;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_condition_that_cannot_be_read_is_refused() {
+        let request = |value: &[u8]| TestRequest::default().insert_header(("if-match", value)).to_http_request();
+        assert_eq!(condition(&request(b"\"1\""), "If-Match").unwrap().as_deref(), Some("\"1\""));
+        assert_eq!(condition(&request(b"\xe9"), "If-Match").unwrap_err().param(), Some("If-Match"));
+        assert_eq!(condition(&request(b"\xe9"), "Idempotency-Key").unwrap(), None);
+    }
 
     #[test]
     fn reads_bearers() {

@@ -72,6 +72,7 @@ fn upgraded(operation: Operation, with_subprotocol: bool) -> Operation {
     let mut headers = json!({
         "upgrade": { "schema": { "const": "websocket" } },
         "sec-websocket-accept": { "schema": { "type": "string" } },
+        "x-quota-warning": reference("headers", "QuotaWarning"),
         "x-request-id": reference("headers", "RequestId"),
     });
     if let (true, Some(headers)) = (with_subprotocol, headers.as_object_mut()) {
