@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::strict;
 use crate::api::refusal::Refusal;
 use crate::error::Error;
 
@@ -51,13 +52,8 @@ impl Body {
     /// # Errors
     /// `InvalidRequest` when it isn't one.
     pub fn object(&self) -> Result<Value, Error> {
-        let value: Value = serde_json::from_slice(&self.0)
-            .map_err(|error| Error::request(format!("the body is not valid JSON: {error}")))?;
-        match nul(&value) {
-            _ if !value.is_object() => Err(Error::request("the body must be a JSON object")),
-            Some(path) => Err(Error::field(&path, format!("{path} holds a NUL character; leave it out"))),
-            None => Ok(value),
-        }
+        let value = strict::read(&self.0)?;
+        if value.is_object() { Ok(value) } else { Err(Error::request("the body must be a JSON object")) }
     }
 
     /// The fields in it.
@@ -95,27 +91,6 @@ pub fn fields<T: DeserializeOwned>(object: Value) -> Result<T, Error> {
     })
 }
 
-/// Where in a body there is a NUL, which PostgreSQL keeps in no text.
-fn nul(value: &Value) -> Option<String> {
-    let join = |name: String, rest: String| {
-        if rest.is_empty() || rest.starts_with('[') { name + &rest } else { name + "." + &rest }
-    };
-    match value {
-        Value::String(text) => text.contains('\0').then(String::new),
-        Value::Array(items) => {
-            let found = |(index, item)| nul(item).map(|rest| join(format!("[{index}]"), rest));
-            items.iter().enumerate().find_map(found)
-        }
-        Value::Object(members) => members.iter().find_map(|(name, member)| {
-            if name.contains('\0') {
-                return Some(name.replace('\0', "\\u0000"));
-            }
-            nul(member).map(|rest| join(name.clone(), rest))
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
-    }
-}
-
 /// The field that serde says is missing.
 fn missing(message: &str) -> Option<&str> {
     message.strip_prefix("missing field `")?.strip_suffix('`')
@@ -150,20 +125,6 @@ mod tests {
     fn null_is_told_from_absent() {
         let read: LicenseFields = fields(json!({"label": null, "rpm_limit": 5})).unwrap();
         assert_eq!(read, LicenseFields { label: Some(None), rpm_limit: Some(Some(5)), ..LicenseFields::default() });
-    }
-
-    #[test]
-    fn nul_is_found_wherever_it_is() {
-        for (body, param) in [
-            (r#"{"label":"a\u0000"}"#, "label"),
-            (r#"{"models":["a","\u0000"]}"#, "models[1]"),
-            (r#"{"metadata":{"deep":[{"x":"\u0000"}]}}"#, "metadata.deep[0].x"),
-            (r#"{"metadata":{"a\u0000b":1}}"#, "metadata.a\\u0000b"),
-        ] {
-            let error = Body(Bytes::from_static(body.as_bytes())).object().unwrap_err();
-            assert_eq!(error.param(), Some(param), "{body}");
-        }
-        assert!(Body(Bytes::from_static(br#"{"label":"a\\u0000"}"#)).object().is_ok(), "a backslash and six letters");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod reconcile;
 pub mod sessions;
 pub mod span;
 pub mod stats;
+pub mod strict;
 pub mod trail;
 pub mod usage;
 pub mod usage_events;
