@@ -1,20 +1,24 @@
 //! Words of `/admin/audit`.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What the list may be asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditQuery {
     /// Rows of a page.
+    #[schemars(with = "Option<i64>", range(min = 1, max = 500))]
     pub limit: Option<String>,
     /// Where the page begins.
     pub cursor: Option<String>,
     /// `created_at` or `-created_at`.
+    #[schemars(extend("enum" = ["-created_at", "created_at"]))]
     pub sort: Option<String>,
     /// A part of action, subject, actor or request id.
+    #[schemars(length(max = 200))]
     pub q: Option<String>,
     /// One action, e.g. `license.suspend`; `license.` stands for all that begin so.
     pub action: Option<String>,
@@ -27,7 +31,8 @@ pub struct AuditQuery {
 }
 
 /// A change that the operator made.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
 pub struct AuditView {
     /// `aud_…`.
     pub id: String,

@@ -294,9 +294,17 @@ fn no_header_breaks_out_of_its_line() {
             b"",
             long.as_bytes(),
         ];
-        for name in
-            ["authorization", "x-request-id", "idempotency-key", "if-match", "x-api-key", "accept", "host", "te"]
-        {
+        for name in [
+            "authorization",
+            "x-request-id",
+            "idempotency-key",
+            "if-match",
+            "x-api-key",
+            "accept",
+            "host",
+            "te",
+            "authorization",
+        ] {
             for value in values {
                 let mut head = b"POST /admin/licenses HTTP/1.1\r\n".to_vec();
                 if name != "host" {

@@ -134,10 +134,6 @@ fn condition(request: &HttpRequest, name: &str) -> Result<Option<String>, Error>
     Ok(Some(text.to_owned()))
 }
 
-fn text<'r>(request: &'r HttpRequest, name: &header::HeaderName) -> Option<&'r str> {
-    request.headers().get(name)?.to_str().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

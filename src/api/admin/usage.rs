@@ -43,8 +43,11 @@ pub struct UsageQuery {
     /// IANA name of the time zone whose days count; without it `UTC`.
     #[schemars(example = "Asia/Tokyo")]
     tz: Option<String>,
+    /// Of one license.
     license_id: Option<String>,
+    /// With one key.
     key_id: Option<String>,
+    /// Of one model.
     model: Option<String>,
 }
 

@@ -32,12 +32,22 @@ pub struct EventsQuery {
     #[schemars(extend("enum" = ["-created_at", "created_at"]))]
     sort: Option<String>,
     /// The same as `license_id`.
+    #[schemars(length(max = 200))]
     q: Option<String>,
+    /// Of one license.
     license_id: Option<String>,
+    /// With one key.
     key_id: Option<String>,
+    /// Of one model.
     model: Option<String>,
+    /// From then on: a time (RFC 3339) or a date.
+    #[schemars(example = "2026-11-21")]
     start: Option<String>,
+    /// Up to then; a date is included.
+    #[schemars(example = "2026-11-21")]
     end: Option<String>,
+    /// IANA name of the time zone whose days are meant; without it `UTC`.
+    #[schemars(example = "Asia/Tokyo")]
     tz: Option<String>,
 }
 

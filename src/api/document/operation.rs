@@ -146,7 +146,7 @@ impl Operation {
     pub fn operators(mut self) -> Self {
         self.access = Access::Operator;
         let one = self.path.contains('{');
-        let this = self.open("admin").refuses(&["Unauthorized", "Unavailable"]);
+        let this = self.open("admin").refuses(&["Unauthorized", "ShutOut", "Unavailable"]);
         if one { this.refuses(&["NotFound"]) } else { this }
     }
 
@@ -275,7 +275,7 @@ impl Operation {
                 "SessionGone" => "410",
                 "PreconditionFailed" => "412",
                 "TooLarge" => "413",
-                "LimitReached" => "429",
+                "LimitReached" | "ShutOut" => "429",
                 "UpstreamUnavailable" => "502",
                 "Unavailable" | "NotReady" => "503",
                 "UpstreamTimeout" => "504",

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use super::operation::{Operation, delete, get, post};
 use crate::api::admin::paging::ListQuery;
 use crate::api::admin::usage::{Report, UsageQuery};
-use crate::api::admin::{audit, sessions, usage_events};
+use crate::api::admin::usage_events::EventsQuery;
+use crate::api::admin::{sessions, usage_events};
 use crate::wire::admin::{PageView, UsageReset};
+use crate::wire::audit::{AuditQuery, AuditView};
 use crate::wire::reports::{Ended, Stats, UsageResetDone};
 
 const A_PAGE: &str = "A page, newest first unless sorted otherwise.";
@@ -19,9 +21,10 @@ pub fn operations() -> Vec<Operation> {
             .operators()
             .about(
                 "Live sessions' usage is in it up to a second ago; `sessions` counts those that began. 800 days at \
-                 most are summed at once.",
+                 most are summed at once. Beyond USAGE_RETENTION_DAYS sums begin and end at quarters of an hour: \
+                 `start` and `end` of the answer say what was summed.",
             )
-            .asks::<UsageQuery>(&["start", "end", "group_by", "tz"])
+            .asks::<UsageQuery>(&["start", "end", "group_by", "tz", "license_id", "key_id", "model"])
             .answers::<Report>(
                 200,
                 "The sums; what they aren't grouped by is absent. CSV (RFC 4180, with a head) where `Accept` has \
@@ -31,8 +34,21 @@ pub fn operations() -> Vec<Operation> {
             .also(200, "text/csv"),
         get("/admin/usage/events", "usageEvents", "List the ledger's rows")
             .operators()
-            .asks::<ListQuery>(&["limit", "cursor", "q", "sort", "license_id"])
-            .answers::<PageView<usage_events::View>>(200, A_PAGE, &[]),
+            .about("As far as they are kept: USAGE_RETENTION_DAYS. CSV where `Accept` has `text/csv`.")
+            .asks::<EventsQuery>(&[
+                "limit",
+                "cursor",
+                "sort",
+                "license_id",
+                "q",
+                "key_id",
+                "model",
+                "start",
+                "end",
+                "tz",
+            ])
+            .answers::<PageView<usage_events::View>>(200, A_PAGE, &[("x-next-cursor", "NextCursor")])
+            .also(200, "text/csv"),
         post("/admin/usage/reset", "resetUsage", "Begin the budgets of one license, or of all, at nothing")
             .operators()
             .about("The ledger stays. Without a body, or without `license_id`, every license is meant.")
@@ -52,8 +68,8 @@ pub fn operations() -> Vec<Operation> {
         get("/admin/audit", "audit", "Who changed what, when")
             .operators()
             .about("Kept where ENABLE_OPERATION_LOG is on.")
-            .asks::<ListQuery>(&["limit", "cursor", "sort", "subject", "q", "license_id"])
-            .answers::<PageView<audit::View>>(200, A_PAGE, &[]),
+            .asks::<AuditQuery>(&["limit", "cursor", "sort", "q", "action", "subject", "start", "end"])
+            .answers::<PageView<AuditView>>(200, A_PAGE, &[]),
         get("/admin/stats", "stats", "The gateway at a glance").operators().answers::<Stats>(200, "Counts.", &[]),
         get("/metrics", "metrics", "Figures for Prometheus")
             .open("health")
