@@ -116,7 +116,7 @@ pub struct AccountLive {
 }
 
 /// What sealing all credentials anew came to.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Resealed {
     /// Accounts whose credential is sealed with ENCRYPTION_KEY now.
     pub resealed: usize,
@@ -127,7 +127,7 @@ pub struct Resealed {
 }
 
 /// An account whose credential could not be sealed anew.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct NotResealed {
     /// Its id.
     pub id: String,

@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -24,18 +25,26 @@ use crate::wire::admin::{PageView, UsageReset};
 /// Budgets looked at in one go.
 const AT_ONCE: i64 = 500;
 
-#[derive(Debug, Default, Deserialize)]
+/// Which budgets are compared.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct ReconcileQuery {
+pub struct ReconcileQuery {
+    /// Rows at most; without it 50.
+    #[schemars(with = "Option<i64>", range(min = 1, max = 500))]
     limit: Option<String>,
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Those of one license.
     license_id: Option<String>,
+    /// Whether those that agree are shown too.
+    #[schemars(extend("enum" = ["true", "false"]))]
     all: Option<String>,
 }
 
 /// A budget, beside what the ledger says since its period began. Audio in seconds.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BudgetComparison")]
+pub struct View {
     budget_id: String,
     license_id: String,
     /// Of a key's own budgets.
@@ -52,6 +61,15 @@ struct View {
     difference: f64,
     /// Likewise reserved.
     difference_reserved: f64,
+}
+
+/// What was set right.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Reconciled {
+    /// How many budgets.
+    corrected: usize,
+    /// What they said before; 500 at most.
+    data: Vec<View>,
 }
 
 impl From<Comparison> for View {
@@ -137,7 +155,7 @@ pub async fn settle(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
             shown.extend(changes.into_iter().take(room).map(View::from));
         }
     }
-    Ok(HttpResponse::Ok().json(json!({ "corrected": corrected, "data": shown })))
+    Ok(HttpResponse::Ok().json(Reconciled { corrected, data: shown }))
 }
 
 /// Sets one license's budgets, while nobody books anything.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::operation::{Operation, delete, get, patch, post};
 use crate::api::admin::paging::ListQuery;
-use crate::wire::accounts::{AccountFields, AccountTest, AccountView};
+use crate::wire::accounts::{AccountFields, AccountTest, AccountView, Resealed};
 use crate::wire::admin::PageView;
 use crate::wire::reports::Deleted;
 
@@ -64,6 +64,12 @@ pub fn operations() -> Vec<Operation> {
         .answers::<Deleted>(200, "Deleted, now or before.", &[])
         .refuses(&["Conflict"]),
     ];
+    all.push(
+        post("/admin/accounts/reseal", "resealAccounts", "Seal credentials anew, with the present ENCRYPTION_KEY")
+            .operators()
+            .about("What ENCRYPTION_KEY_PREVIOUS had sealed. Broken off, it goes on where it is run again.")
+            .answers::<Resealed>(200, "What was done, and what could not be.", &[]),
+    );
     all.extend(actions());
     all
 }

@@ -9,4 +9,5 @@ pub mod records;
 pub mod service;
 pub mod shapes;
 pub mod sockets;
+pub mod upkeep;
 pub mod whole;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::shapes::Shapes;
-use super::{accounts, calls, codes, keys, licenses, records, service, sockets};
+use super::{accounts, calls, codes, keys, licenses, records, service, sockets, upkeep};
 use crate::error::Error;
 
 /// What concerns no type of ours: title, tags, credentials, headers, and the providers' protocols.
@@ -35,6 +35,7 @@ fn whole() -> Result<Value, Error> {
         keys::operations(),
         accounts::operations(),
         records::operations(),
+        upkeep::operations(),
     ];
     let (mut shapes, mut paths) = (Shapes::default(), Map::new());
     for operation in groups.into_iter().flatten() {
