@@ -99,10 +99,13 @@ fn what_is_kept_comes_back_and_is_found() {
             labels.push(text);
         }
         let entries = operator.get("/admin/audit?limit=500").await.body;
-        let logged: Vec<&str> =
-            entries["data"].as_array().unwrap().iter().filter_map(|entry| entry["detail"]["label"].as_str()).collect();
+        let label = |entry: &Value| {
+            let told = ["after", "detail"].iter().find_map(|part| entry[*part]["label"].as_str());
+            told.map(str::to_owned)
+        };
+        let logged: Vec<String> = entries["data"].as_array().unwrap().iter().filter_map(label).collect();
         for text in TEXTS {
-            assert_eq!(logged.iter().filter(|label| **label == text).count(), 2, "{text:?} is not in the log as sent");
+            assert_eq!(logged.iter().filter(|label| *label == text).count(), 2, "{text:?} is not in the log as sent");
             for (list, name) in [("licenses", "label"), ("keys", "label"), ("accounts", "name")] {
                 let found = operator.get(&format!("/admin/{list}?limit=500&q={}", encoded(text))).await;
                 check(list, &found);
@@ -134,7 +137,7 @@ fn no_field_of_any_route_is_more_than_text() {
                         let text = TEXTS.iter().chain(&CONTROLS).nth(turn % (TEXTS.len() + CONTROLS.len())).unwrap();
                         let Some(answer) = places.send(&caller, (method, path), &place, text).await else { continue };
                         check(&format!("{method} {path} with {text:?} as {place:?}"), &answer);
-                        if answer.status == 201 && path.starts_with("/admin/") {
+                        if answer.status == 201 && counts(path) {
                             made += 1;
                         }
                     }
@@ -146,6 +149,11 @@ fn no_field_of_any_route_is_more_than_text() {
         assert!(made > 0 && after - before >= made, "{made} things were made, {before} became {after}");
         assert_eq!(app.operator().get("/admin/stats").await.status, 200);
     });
+}
+
+/// Whether what a route makes is counted.
+fn counts(path: &str) -> bool {
+    ["/admin/licenses", "/admin/keys", "/admin/accounts"].contains(&path)
 }
 
 /// Licenses, keys and accounts that there are.

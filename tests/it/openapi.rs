@@ -231,6 +231,10 @@ fn the_gateway_answers_as_documented() {
             reader.call("get", route, "", Value::Null).await;
         }
         reader.call("post", "/admin/usage/reset", "", json!({})).await;
+        reader.call("get", "/admin/usage/reconcile?all=true", "", Value::Null).await;
+        reader.call("post", "/admin/usage/reconcile", "", json!({})).await;
+        reader.call("post", "/admin/accounts/reseal", "", Value::Null).await;
+        backups(&mut reader).await;
         let json_routes = operations(&document).into_iter().filter(|(_, operation)| {
             let success = &operation["responses"].as_object().unwrap().iter().next().unwrap().1;
             success.get("$ref").is_some() || success["content"].get("application/json").is_some()
@@ -360,6 +364,14 @@ async fn licenses(reader: &mut Reader<'_>) {
         reader.call("post", &format!("/admin/licenses/{{id}}/{action}"), &id, Value::Null).await;
     }
     reader.call("delete", "/admin/licenses/{id}", &id, Value::Null).await;
+}
+
+async fn backups(reader: &mut Reader<'_>) {
+    let id = text(&reader.call("post", "/admin/backups", "", Value::Null).await, "id");
+    reader.call("get", "/admin/backups", "", Value::Null).await;
+    for method in ["get", "delete", "get", "delete"] {
+        reader.call(method, "/admin/backups/{id}", &id, Value::Null).await;
+    }
 }
 
 async fn keys(reader: &mut Reader<'_>) {

@@ -32,7 +32,6 @@ pub struct EventsQuery {
     #[schemars(extend("enum" = ["-created_at", "created_at"]))]
     sort: Option<String>,
     /// The same as `license_id`.
-    #[schemars(length(max = 200))]
     q: Option<String>,
     /// Of one license.
     license_id: Option<String>,
