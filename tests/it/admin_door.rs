@@ -39,7 +39,7 @@ fn ten_wrong_keys_shut_an_address_out() {
         assert_eq!(knock(app, ADMIN_KEY, other).await.status, 200);
         let network = "2001:db8:1:2::";
         for guess in 0..10 {
-            assert_eq!(knock(app, "guess", &format!("{network}{guess}")).await.status, 401);
+            assert_eq!(knock(app, &format!("guess-{guess}"), &format!("{network}{guess}")).await.status, 401);
         }
         assert_eq!(knock(app, ADMIN_KEY, &format!("{network}ffff")).await.status, 429, "a /64 is one address");
         let figures = app.operator().get("/metrics").await.text;

@@ -59,7 +59,8 @@ fn admit(request: &HttpRequest) -> Result<Operator, Error> {
     };
     let Some(actor) = actor else {
         if !matches!(shown, Shown::Nothing) {
-            note_failure(gateway, address, known(lockout).failed(address, now));
+            let key = if let Shown::Key(given) = shown { given } else { "" };
+            note_failure(gateway, address, known(lockout).failed(address, key, now));
         }
         return Err(Error::InvalidApiKey);
     };

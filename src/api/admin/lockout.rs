@@ -1,11 +1,14 @@
 //! Who guesses at the admin key is shut out for a while, address by address. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// So many failures within [`WINDOW`] shut an address out.
-const FAILURES: usize = 10;
+/// So many failures within [`WINDOW`] shut an address out, whatever they were.
+const FAILURES: usize = 20;
+/// So many different keys do: whoever guesses tries another each time, a forgotten program the same.
+const GUESSES: usize = 10;
 /// See [`FAILURES`].
 const WINDOW: Duration = Duration::from_secs(60);
 /// For how long the first time; each further time for twice as long.
@@ -21,12 +24,13 @@ const MOST: usize = 4_096;
 #[derive(Default)]
 pub struct Lockout {
     origins: HashMap<IpAddr, Record>,
+    hasher: RandomState,
 }
 
 /// What one address has tried.
 struct Record {
-    /// Its failures since it was last shut out, at most [`FAILURES`], the oldest first.
-    failures: VecDeque<Instant>,
+    /// Its failures since it was last shut out, at most [`FAILURES`], the oldest first: when, and a hash of the key.
+    failures: VecDeque<(Instant, u64)>,
     /// How often it was shut out.
     locks: u32,
     /// Until when it is.
@@ -42,16 +46,17 @@ impl Lockout {
         until.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
-    /// Counts a wrong key; tells for how long the address is shut out, if this was one too many.
-    pub fn failed(&mut self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let origin = origin(address);
+    /// Counts a wrong key, of which a hash is kept; tells for how long the address is shut out, if this was one too many.
+    pub fn failed(&mut self, address: IpAddr, key: &str, now: Instant) -> Option<Duration> {
+        let (origin, key_hash) = (origin(address), self.hasher.hash_one(key));
         self.make_room(origin, now);
         let fresh = || Record { failures: VecDeque::new(), locks: 0, until: None, last: now };
         let record = self.origins.entry(origin).or_insert_with(fresh);
         record.last = now;
-        record.failures.retain(|at| now.duration_since(*at) < WINDOW);
-        record.failures.push_back(now);
-        if record.failures.len() < FAILURES {
+        record.failures.retain(|(at, _)| now.duration_since(*at) < WINDOW);
+        record.failures.push_back((now, key_hash));
+        let guesses: HashSet<u64> = record.failures.iter().map(|(_, hash)| *hash).collect();
+        if record.failures.len() < FAILURES && guesses.len() < GUESSES {
             return None;
         }
         let span = SHORTEST.saturating_mul(1 << record.locks.min(16)).min(LONGEST);
@@ -104,24 +109,31 @@ mod tests {
 
     /// Fails as often as it takes, all at once.
     fn lock(lockout: &mut Lockout, who: IpAddr, now: Instant) -> Option<Duration> {
-        (0..FAILURES).map(|_| lockout.failed(who, now)).last().unwrap()
+        (0..GUESSES).map(|guess| lockout.failed(who, &guess.to_string(), now)).last().unwrap()
     }
 
     #[test]
     fn the_tenth_failure_within_a_minute_locks() {
         let (mut lockout, start, who) = (Lockout::default(), Instant::now(), address("203.0.113.7"));
         for second in 0..9 {
-            assert_eq!(lockout.failed(who, start + Duration::from_secs(second)), None);
+            assert_eq!(lockout.failed(who, &second.to_string(), start + Duration::from_secs(second)), None);
         }
         // The first three are a minute old by now.
         let later = start + Duration::from_secs(62);
-        assert_eq!(lockout.failed(who, later), None);
+        assert_eq!(lockout.failed(who, "9", later), None);
         assert_eq!(lockout.remaining(who, later), None);
-        let locks: Vec<_> = (0..3).map(|_| lockout.failed(who, later)).collect();
+        let locks: Vec<_> = (10..13).map(|guess| lockout.failed(who, &guess.to_string(), later)).collect();
         assert_eq!(locks, [None, None, Some(SHORTEST)]);
         assert_eq!(lockout.remaining(who, later + Duration::from_secs(59)), Some(Duration::from_secs(1)));
         assert_eq!(lockout.remaining(who, later + SHORTEST), None);
         assert_eq!(lockout.remaining(address("203.0.113.8"), later), None, "its neighbour");
+    }
+
+    #[test]
+    fn a_program_with_an_old_key_has_more_patience() {
+        let (mut lockout, now, who) = (Lockout::default(), Instant::now(), address("203.0.113.7"));
+        (1..FAILURES).for_each(|_| assert_eq!(lockout.failed(who, "old", now), None));
+        assert_eq!(lockout.failed(who, "old", now), Some(SHORTEST));
     }
 
     #[test]
@@ -142,7 +154,7 @@ mod tests {
     fn the_right_key_clears_the_count() {
         let (mut lockout, now, who) = (Lockout::default(), Instant::now(), address("203.0.113.7"));
         for _ in 0..3 {
-            (1..FAILURES).for_each(|_| assert_eq!(lockout.failed(who, now), None));
+            (1..GUESSES).for_each(|guess| assert_eq!(lockout.failed(who, &guess.to_string(), now), None));
             lockout.succeeded(who);
         }
         assert!(lockout.origins.is_empty());
@@ -151,8 +163,8 @@ mod tests {
     #[test]
     fn a_network_of_ipv6_is_one_and_mapped_ipv4_is_itself() {
         let (mut lockout, now) = (Lockout::default(), Instant::now());
-        for host in 0..FAILURES {
-            lockout.failed(address(&format!("2001:db8:1:2::{host:x}")), now);
+        for host in 0..GUESSES {
+            lockout.failed(address(&format!("2001:db8:1:2::{host:x}")), &host.to_string(), now);
         }
         assert!(lockout.remaining(address("2001:db8:1:2:ffff::1"), now).is_some());
         assert!(lockout.remaining(address("2001:db8:1:3::1"), now).is_none());
@@ -166,11 +178,11 @@ mod tests {
         let (mut lockout, start) = (Lockout::default(), Instant::now());
         let nth = |index: usize| IpAddr::from(u32::try_from(index).unwrap().to_be_bytes());
         for index in 0..MOST {
-            lockout.failed(nth(index), start + Duration::from_micros(index as u64));
+            lockout.failed(nth(index), "k", start + Duration::from_micros(index as u64));
         }
         let last = start + Duration::from_secs(1);
-        lockout.failed(nth(0), last);
-        lockout.failed(nth(MOST), last);
+        lockout.failed(nth(0), "k", last);
+        lockout.failed(nth(MOST), "k", last);
         assert_eq!(lockout.origins.len(), MOST);
         assert!(lockout.origins.contains_key(&nth(0)), "it was heard again");
         assert!(!lockout.origins.contains_key(&nth(1)));
