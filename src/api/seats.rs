@@ -6,7 +6,6 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use serde_json::json;
 use std::time::Instant;
 
 use super::admin::body::Body;
@@ -25,7 +24,9 @@ use crate::store::accounting;
 use crate::store::backend::AnyConnection;
 use crate::store::machines::{self, Machine};
 use crate::store::{keys, licenses};
-use crate::wire::machines::{ActivationView, MachineFields, MachineView, SeatsView, ValidatedLicense, ValidationView};
+use crate::wire::machines::{
+    ActivationView, Deactivated, MachineFields, MachineView, Released, SeatsView, ValidatedLicense, ValidationView,
+};
 
 const LONGEST_FINGERPRINT: usize = 255;
 const LONGEST_NAME: usize = 200;
@@ -94,9 +95,7 @@ pub async fn deactivate(caller: Caller, gateway: Data<Gateway>, body: Body) -> R
         Ok((fingerprint, seat.look(connection, &caller)?.seats))
     });
     let (fingerprint, seats) = done.await?;
-    let view = json!({
-        "fingerprint": fingerprint, "deactivated": true, "machines": seats.machines, "max_machines": seats.max_machines,
-    });
+    let view = Deactivated { machine: Released { fingerprint, deactivated: true }, seats };
     Ok(answer(StatusCode::OK, &view))
 }
 

@@ -188,7 +188,7 @@ pub struct Reissue {
 }
 
 /// `POST /admin/keys/{id}/rotate`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rotation {
     /// For how long the old secret is still accepted, seconds.

@@ -1,23 +1,27 @@
 //! Words of `/v1/licenses/…`: a customer's program asks whether its license is good, and for a seat on it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What a program says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MachineFields {
     /// What tells its machine from others.
+    #[schemars(length(min = 1, max = 255))]
     pub fingerprint: Option<String>,
     /// What people call the machine.
+    #[schemars(length(min = 1, max = 200))]
     pub name: Option<String>,
     /// The program's own data.
     pub metadata: Option<Map<String, Value>>,
 }
 
 /// A machine that has a seat.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Machine")]
 pub struct MachineView {
     /// What tells it from others.
     pub fingerprint: String,
@@ -36,7 +40,8 @@ pub struct MachineView {
 }
 
 /// How a license's seats stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Seats")]
 pub struct SeatsView {
     /// Machines that have one.
     pub machines: i64,
@@ -45,7 +50,8 @@ pub struct SeatsView {
 }
 
 /// The answer to an activation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Activation")]
 pub struct ActivationView {
     /// The machine.
     #[serde(flatten)]
@@ -56,7 +62,8 @@ pub struct ActivationView {
 }
 
 /// The answer to a validation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Validation")]
 pub struct ValidationView {
     /// Whether the license may be used now, and by this machine where one was named.
     pub valid: bool,
@@ -74,7 +81,7 @@ pub struct ValidationView {
 }
 
 /// What a validation tells of the license.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ValidatedLicense {
     /// Its id.
     pub id: String,
@@ -86,4 +93,25 @@ pub struct ValidatedLicense {
     pub status: &'static str,
     /// When its time, or its key's, is over.
     pub expires_at: Option<Timestamp>,
+}
+
+/// A machine has no seat any more.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Released {
+    /// Which.
+    pub fingerprint: String,
+    /// Always.
+    #[schemars(extend("const" = true))]
+    pub deactivated: bool,
+}
+
+/// The answer to a deactivation.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Deactivated {
+    /// The machine.
+    #[serde(flatten)]
+    pub machine: Released,
+    /// The seats.
+    #[serde(flatten)]
+    pub seats: SeatsView,
 }

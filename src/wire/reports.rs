@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::admin::LicenseFields;
+
 /// Something is gone.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Deleted {
@@ -114,6 +116,7 @@ pub struct HealthParts {
     #[schemars(extend("enum" = ["ok", "unconfigured", "unavailable"]))]
     pub upstream: &'static str,
     /// Whether limits are shared between instances.
+    #[schemars(extend("enum" = ["ok", "unused", "unavailable"]))]
     pub redis: &'static str,
     /// Whether usage can be written.
     #[schemars(extend("enum" = ["ok", "failing"]))]
@@ -150,15 +153,12 @@ pub struct TicketFields {
     pub model: Option<String>,
 }
 
-/// A key that joins a license.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// A key that joins a license: what is said of it narrows that.
+#[derive(JsonSchema)]
 pub struct SharedKeyFields {
     /// The license that the key joins.
     pub license_id: String,
-    /// The operator's note.
-    #[schemars(length(min = 1, max = 200))]
-    pub label: Option<String>,
-    /// Its end, in the future.
-    pub expires_at: Option<Timestamp>,
+    /// What is said of the key.
+    #[serde(flatten)]
+    pub fields: LicenseFields,
 }

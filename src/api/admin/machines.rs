@@ -16,7 +16,7 @@ use crate::store::backend::AnyConnection;
 use crate::store::machines;
 use crate::store::{accounting, licenses};
 use crate::wire::admin::PageView;
-use crate::wire::machines::MachineView;
+use crate::wire::machines::{MachineView, Released};
 
 /// `GET …/machines`: those that live.
 ///
@@ -73,7 +73,7 @@ pub async fn delete(
         })
     };
     gateway.store.run(work).await?;
-    Ok(HttpResponse::Ok().json(json!({ "fingerprint": fingerprint, "deactivated": true })))
+    Ok(HttpResponse::Ok().json(Released { fingerprint, deactivated: true }))
 }
 
 fn check_license(connection: &mut AnyConnection, id: &str) -> Result<(), Error> {

@@ -23,6 +23,7 @@ use crate::store::plans::{self, Plan};
 use crate::store::{accounting, announcements, licenses};
 use crate::wire::admin::{LicenseFields, PageView};
 use crate::wire::plans::{AppliedView, PlanFields, PlanView};
+use crate::wire::reports::Deleted;
 
 const LONGEST_NAME: usize = 64;
 const MOST_DAYS: u32 = 36_600;
@@ -158,7 +159,7 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
         })
     };
     gateway.store.run(work).await?;
-    Ok(HttpResponse::Ok().json(json!({ "id": id, "deleted": true })))
+    Ok(HttpResponse::Ok().json(Deleted { id, deleted: true }))
 }
 
 /// `POST /admin/plans/{id}/apply`: every active license of the plan takes its limits over, but not its end. What the

@@ -25,6 +25,8 @@ fn every() -> Vec<Error> {
         Error::InvalidRequest { message: text(), param: None },
         Error::TooLarge { limit: 0 },
         Error::RequestTimeout { seconds: 0 },
+        Error::MachineNotActivated,
+        Error::MachineLimit { limit: 0 },
         Error::SessionGone,
         Error::NotFound(text()),
         Error::ModelNotFound(text()),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::operation::{Operation, delete, get, patch, post};
 use crate::api::admin::paging::ListQuery;
-use crate::wire::admin::{KeyView, LicenseFields, PageView};
+use crate::wire::admin::{KeyView, LicenseFields, PageView, Rotation};
 use crate::wire::reports::{Deleted, SharedKeyFields};
 
 const NO_STORE: (&str, &str) = ("cache-control", "NoStore");
@@ -17,8 +17,8 @@ pub fn operations() -> Vec<Operation> {
         post("/admin/keys", "createKey", "Make an API key")
             .operators()
             .about(
-                "With `license_id` the key joins that license, and has only a label and an end of its own. Otherwise \
-                 a license is made for it with the fields given, a trial unless `plan` says so.",
+                "With `license_id` the key joins that license, and what is said of it narrows that. Otherwise a license \
+                 is made for it with the fields given, a trial unless `plan` says so.",
             )
             .with(&["IdempotencyKey"])
             .takes::<LicenseFields>(json!({"label": "shop"}))
@@ -44,13 +44,12 @@ pub fn operations() -> Vec<Operation> {
         patch("/admin/keys/{id}", "changeKey", "Change an API key by a merge patch")
             .operators()
             .about(
-                "A key whose license was made for it takes the license's fields; one on a shared license takes \
-                 `label` and `expires_at` alone.",
+                "A key whose license was made for it takes the license's fields; one on a shared license narrows it.",
             )
-            .with(&["KeyId"])
+            .with(&["KeyId", "IfMatch"])
             .takes::<LicenseFields>(json!({"label": "shop, till 2"}))
             .answers::<KeyView>(200, "The key as it is now.", &[])
-            .refuses(&["Conflict"]),
+            .refuses(&["Conflict", "PreconditionFailed"]),
         delete("/admin/keys/{id}", "deleteKey", "Delete an API key; its live sessions end")
             .operators()
             .about("The license that was made for it is revoked, unless other keys use it.")
@@ -77,13 +76,16 @@ fn actions() -> [Operation; 4] {
             &[],
         ),
         action("rotate", "rotateKey", "Give a key a new secret")
+            .about("The old one is accepted for `grace_seconds` more, and the one before it no longer.")
+            .with(&["IdempotencyKey"])
+            .takes::<Rotation>(json!({"grace_seconds": 3600}))
+            .optional()
             .answers::<KeyView>(
                 200,
-                "The key; `key` is shown this once. The old secret opens nothing any more, sessions that it opened go \
-                 on.",
+                "The key; `key` is shown this once, not to a repeat under the same `Idempotency-Key`. Sessions that \
+                 earlier secrets opened go on.",
                 &[NO_STORE],
-            )
-            .showing("key"),
+            ),
         action("reset-usage", "resetKeyUsage", "Begin the budgets of a key's license at nothing").answers::<KeyView>(
             200,
             "The key.",

@@ -5,6 +5,7 @@ pub mod codes;
 pub mod keys;
 pub mod licenses;
 pub mod operation;
+pub mod plans;
 pub mod records;
 pub mod service;
 pub mod shapes;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::shapes::Shapes;
-use super::{accounts, calls, codes, keys, licenses, records, service, sockets, upkeep};
+use super::{accounts, calls, codes, keys, licenses, plans, records, service, sockets, upkeep};
 use crate::error::Error;
 
 /// What concerns no type of ours: title, tags, credentials, headers, and the providers' protocols.
@@ -33,6 +33,7 @@ fn whole() -> Result<Value, Error> {
         calls::operations(),
         licenses::operations(),
         keys::operations(),
+        plans::operations(),
         accounts::operations(),
         records::operations(),
         upkeep::operations(),
