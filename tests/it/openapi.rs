@@ -235,6 +235,8 @@ fn the_gateway_answers_as_documented() {
         reader.call("post", "/admin/usage/reconcile", "", json!({})).await;
         reader.call("post", "/admin/accounts/reseal", "", Value::Null).await;
         backups(&mut reader).await;
+        plans(&mut reader).await;
+        seats(app, &mut reader).await;
         let json_routes = operations(&document).into_iter().filter(|(_, operation)| {
             let success = &operation["responses"].as_object().unwrap().iter().next().unwrap().1;
             success.get("$ref").is_some() || success["content"].get("application/json").is_some()
@@ -364,6 +366,31 @@ async fn licenses(reader: &mut Reader<'_>) {
         reader.call("post", &format!("/admin/licenses/{{id}}/{action}"), &id, Value::Null).await;
     }
     reader.call("delete", "/admin/licenses/{id}", &id, Value::Null).await;
+}
+
+async fn plans(reader: &mut Reader<'_>) {
+    reader.call("post", "/admin/plans", "", json!({"id": "team", "max_sessions": 5})).await;
+    reader.call("get", "/admin/plans", "", Value::Null).await;
+    reader.call("get", "/admin/plans/{id}", "trial", Value::Null).await;
+    reader.call("patch", "/admin/plans/{id}", "team", json!({"valid_days": 30})).await;
+    reader.call("post", "/admin/plans/{id}/apply", "team", Value::Null).await;
+    reader.call("delete", "/admin/plans/{id}", "team", Value::Null).await;
+}
+
+async fn seats(app: &TestApp, reader: &mut Reader<'_>) {
+    let alice = app.licensee_with(json!({"max_machines": 1})).await;
+    let mut customer = Reader::new(reader.document, alice.api());
+    for (action, machine) in [("activate", "a"), ("activate", "b"), ("validate", "a"), ("heartbeat", "a")] {
+        customer.call("post", &format!("/v1/licenses/{action}"), "", json!({ "fingerprint": machine })).await;
+    }
+    reader.call("get", "/admin/licenses/{id}/machines", &alice.license_id, Value::Null).await;
+    customer.call("post", "/v1/licenses/deactivate", "", json!({"fingerprint": "a"})).await;
+    let machine = format!("/admin/licenses/{}/machines/a", alice.license_id);
+    let freed = reader.caller.send("DELETE", &machine, &[], String::new()).await;
+    let route = ("delete".to_owned(), "/admin/licenses/{id}/machines/{fingerprint}".to_owned());
+    check(reader.document, &route.0, &route.1, &freed);
+    reader.seen.insert(route);
+    reader.seen.append(&mut customer.seen);
 }
 
 async fn backups(reader: &mut Reader<'_>) {
