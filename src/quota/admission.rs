@@ -53,12 +53,12 @@ pub fn open(
             continue;
         }
         begun.push(new_session(opening, instance));
-        requests.add(&opening.license_id, opening.key_id.as_deref(), (1, 0));
+        requests.add(REQUESTS, (&opening.license_id, opening.key_id.as_deref()), (1, 0));
         balances.count_request(&opening.payer());
         answers.push(Ok(()));
     }
     accounting::open_sessions(connection, &begun)?;
-    requests.book(connection, REQUESTS, now)?;
+    requests.book(connection, now)?;
     Ok(answers)
 }
 
@@ -76,9 +76,9 @@ pub fn enter(
     let begun: Vec<NewSession> = entries.iter().map(|opening| new_session(opening, instance)).collect();
     accounting::open_sessions(connection, &begun)?;
     for opening in entries {
-        requests.add(&opening.license_id, opening.key_id.as_deref(), (1, 0));
+        requests.add(REQUESTS, (&opening.license_id, opening.key_id.as_deref()), (1, 0));
     }
-    requests.book(connection, REQUESTS, now)
+    requests.book(connection, now)
 }
 
 fn new_session(opening: &Opening, instance: &Instance) -> NewSession {

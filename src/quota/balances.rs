@@ -41,9 +41,22 @@ impl Balances {
         Ok(Self(by_license))
     }
 
+    /// The same budgets, as they are now.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn again(&self, connection: &mut AnyConnection) -> Result<Self, Error> {
+        Self::load(connection, self.0.keys().cloned().collect())
+    }
+
     /// The next opening of the batch sees this one.
     pub fn count_request(&mut self, payer: &str) {
-        self.each(payer, REQUESTS, |row| row.used_units += 1);
+        self.spend(payer, REQUESTS, 1);
+    }
+
+    /// The rest of the batch sees what was used.
+    pub fn spend(&mut self, payer: &str, unit: &str, units: i64) {
+        self.each(payer, unit, |row| row.used_units += units);
     }
 
     /// The next payer of the batch sees what this one holds now.
@@ -142,38 +155,44 @@ fn concerns(row: &BudgetRow, key_id: &str) -> bool {
     row.key_id == payer::NO_KEY || row.key_id == key_id
 }
 
-/// Used and reserved units of one unit, by license and by key: who uses a key is counted on both.
+/// Used and reserved units by unit, license and key: who uses a key is counted on both.
 #[derive(Default)]
-pub struct Sums<'a>(BTreeMap<(&'a str, &'a str), (i64, i64)>);
+pub struct Sums<'a>(BTreeMap<(&'static str, &'a str, &'a str), (i64, i64)>);
 
 impl<'a> Sums<'a> {
     /// Adds used and reserved units.
-    pub fn add(&mut self, license_id: &'a str, key_id: Option<&'a str>, (used, reserved): (i64, i64)) {
+    pub fn add(
+        &mut self,
+        unit: &'static str,
+        (license_id, key_id): (&'a str, Option<&'a str>),
+        (used, reserved): (i64, i64),
+    ) {
         let key_id = key_id.unwrap_or(payer::NO_KEY);
         let owners = [payer::NO_KEY, key_id];
         let owners = if key_id == payer::NO_KEY { &owners[..1] } else { &owners[..] };
         for owner in owners {
-            let sum = self.0.entry((license_id, owner)).or_default();
+            let sum = self.0.entry((unit, license_id, owner)).or_default();
             sum.0 += used;
             sum.1 += reserved;
         }
     }
 
-    /// Books the sums on the budgets of this unit.
+    /// Books the sums on the budgets.
     ///
     /// # Errors
     /// The store's.
-    pub fn book(self, connection: &mut AnyConnection, unit: &str, now: Timestamp) -> Result<(), Error> {
+    pub fn book(self, connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
         let moved = self.0.into_iter().filter(|(_, sum)| *sum != (0, 0));
         let charges: Vec<Charge> = moved
-            .map(|((license_id, key_id), (used, reserved))| Charge {
+            .map(|((unit, license_id, key_id), (used, reserved))| Charge {
+                unit,
                 license_id: license_id.to_owned(),
                 key_id: key_id.to_owned(),
                 used,
                 reserved,
             })
             .collect();
-        charging::charge(connection, unit, &charges, &window::leaving(now))
+        charging::charge(connection, &charges, &window::leaving(now))
     }
 }
 

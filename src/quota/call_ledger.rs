@@ -1,5 +1,6 @@
 //! One transaction for HTTP calls: books those that were answered, and sets what this instance holds for the next.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
@@ -44,24 +45,26 @@ pub fn write(
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
         start_periods(connection, now)?;
-        book(connection, &batch.rows, batch.doubt, now)?;
-        let license_ids = batch.lines.iter().map(|line| payer::license(&line.payer).to_owned());
-        let license_ids: Vec<String> = license_ids.collect::<BTreeSet<_>>().into_iter().collect();
-        let mut balances = Balances::load(connection, license_ids.clone())?;
+        let rows = unrecorded(connection, batch)?;
+        let theirs = rows.iter().map(|row| row.license_id.as_str());
+        let license_ids: BTreeSet<&str> =
+            batch.lines.iter().map(|line| payer::license(&line.payer)).chain(theirs).collect();
+        let license_ids: Vec<String> = license_ids.into_iter().map(str::to_owned).collect();
+        let (mut balances, mut sums) = (Balances::load(connection, license_ids.clone())?, Sums::default());
+        book(connection, &rows, (&mut balances, &mut sums), now)?;
         let holds = call_holds::of_instance(connection, &instance.id, &license_ids)?;
         let holds: HashMap<String, Hold> = holds.into_iter().map(|hold| (hold.payer(), hold)).collect();
         let (mut standings, mut changed) = (Vec::with_capacity(batch.lines.len()), Vec::new());
-        let (mut tokens, mut requests) = (Sums::default(), Sums::default());
         for line in &batch.lines {
             let (license_id, key_id) = (payer::license(&line.payer), payer::key(&line.payer));
             let nothing = Hold { license_id: license_id.to_owned(), key_id: key_id.to_owned(), tokens: 0, requests: 0 };
             let before = holds.get(&line.payer).unwrap_or(&nothing);
             let standing = serve(line, &balances, before);
             let change = (standing.held.tokens - before.tokens, standing.held.requests - before.requests);
-            tokens.add(license_id, Some(key_id), (0, change.0));
-            requests.add(license_id, Some(key_id), (0, change.1));
-            balances.hold(&line.payer, TOKENS, change.0);
-            balances.hold(&line.payer, REQUESTS, change.1);
+            for (unit, change) in [(TOKENS, change.0), (REQUESTS, change.1)] {
+                sums.add(unit, (license_id, Some(key_id)), (0, change));
+                balances.hold(&line.payer, unit, change);
+            }
             if change != (0, 0) {
                 let Amounts { tokens, requests } = standing.held;
                 changed.push(Hold { tokens, requests, ..before.clone() });
@@ -70,51 +73,55 @@ pub fn write(
         }
         call_holds::set(connection, &instance.id, &changed)?;
         // The ledger is this transaction's alone: what was read above is so still.
-        tokens.book(connection, TOKENS, now)?;
-        requests.book(connection, REQUESTS, now)?;
+        sums.book(connection, now)?;
         Ok(standings)
     })
 }
 
-/// Books calls that were answered on every budget of their license, whatever its limit, and in the usage ledger.
-///
-/// # Errors
-/// The store's.
-fn book(connection: &mut AnyConnection, rows: &[CallRow], doubt: bool, now: Timestamp) -> Result<(), Error> {
-    let known: BTreeSet<String> = if doubt {
-        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-        calls::recorded(connection, &ids)?.into_iter().collect()
-    } else {
-        BTreeSet::new()
-    };
-    let new: Vec<CallRow>;
-    let rows = if known.is_empty() {
-        rows
-    } else {
-        new = rows.iter().filter(|row| !known.contains(&row.id)).cloned().collect();
-        &new
-    };
-    calls::append(connection, rows)?;
-    let (mut tokens, mut requests) = (Sums::default(), Sums::default());
-    let license_ids: BTreeSet<&str> = rows.iter().map(|row| row.license_id.as_str()).collect();
-    let license_ids: Vec<String> = license_ids.into_iter().map(str::to_owned).collect();
-    let balances = Balances::load(connection, license_ids)?;
-    for row in rows {
-        let used = row.input_tokens + row.output_tokens;
-        let payer = payer::name(&row.license_id, row.key_id.as_deref());
-        if balances.of(&payer).any(|budget| budget.period_start_us > row.occurred_at_us) {
-            // Answered before a period began: that budget has forgotten it.
-            let owners = (payer::license(&payer), payer::key(&payer));
-            let (times, leaving) = ((row.occurred_at_us, now.as_microsecond()), window::leaving(now));
-            charging::charge_late(connection, owners, (TOKENS, used), times, &leaving)?;
-            charging::charge_late(connection, owners, (REQUESTS, 1), times, &leaving)?;
-            continue;
-        }
-        tokens.add(&row.license_id, row.key_id.as_deref(), (used, 0));
-        requests.add(&row.license_id, row.key_id.as_deref(), (1, 0));
+/// The batch's calls that are not in the usage ledger yet.
+fn unrecorded<'a>(connection: &mut AnyConnection, batch: &'a CallBatch) -> Result<Cow<'a, [CallRow]>, Error> {
+    if !batch.doubt {
+        return Ok(Cow::Borrowed(&batch.rows));
     }
-    tokens.book(connection, TOKENS, now)?;
-    requests.book(connection, REQUESTS, now)
+    let ids: Vec<String> = batch.rows.iter().map(|row| row.id.clone()).collect();
+    let known: BTreeSet<String> = calls::recorded(connection, &ids)?.into_iter().collect();
+    Ok(batch.rows.iter().filter(|row| !known.contains(&row.id)).cloned().collect())
+}
+
+/// Books calls that were answered in the usage ledger, and on every budget of their license and key, whatever its limit.
+/// `balances` has all that is concerned; what is left to be booked is added to `sums`.
+fn book<'a>(
+    connection: &mut AnyConnection,
+    rows: &'a [CallRow],
+    (balances, sums): (&mut Balances, &mut Sums<'a>),
+    now: Timestamp,
+) -> Result<(), Error> {
+    calls::append(connection, rows)?;
+    // Answered before a period began: that budget has forgotten it.
+    let payer = |row: &CallRow| payer::name(&row.license_id, row.key_id.as_deref());
+    let is_late = |row: &&CallRow| balances.of(&payer(row)).any(|budget| budget.period_start_us > row.occurred_at_us);
+    let (late, timely): (Vec<&CallRow>, Vec<&CallRow>) = rows.iter().partition(is_late);
+    for row in &late {
+        let owners = (row.license_id.as_str(), row.key_id.as_deref().unwrap_or(payer::NO_KEY));
+        let (times, leaving) = ((row.occurred_at_us, now.as_microsecond()), window::leaving(now));
+        for (unit, units) in used(row) {
+            charging::charge_late(connection, owners, (unit, units), times, &leaving)?;
+        }
+    }
+    if !late.is_empty() {
+        *balances = balances.again(connection)?;
+    }
+    for row in timely {
+        for (unit, units) in used(row) {
+            sums.add(unit, (&row.license_id, row.key_id.as_deref()), (units, 0));
+            balances.spend(&payer(row), unit, units);
+        }
+    }
+    Ok(())
+}
+
+fn used(row: &CallRow) -> [(&'static str, i64); 2] {
+    [(TOKENS, row.input_tokens + row.output_tokens), (REQUESTS, 1)]
 }
 
 /// Books calls that somebody may have booked before, in one transaction.
@@ -125,7 +132,13 @@ pub fn book_late(connection: &mut AnyConnection, rows: &[CallRow], now: Timestam
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
         start_periods(connection, now)?;
-        book(connection, rows, true, now)
+        let batch = CallBatch { rows: rows.to_vec(), lines: Vec::new(), doubt: true };
+        let rows = unrecorded(connection, &batch)?;
+        let license_ids: BTreeSet<&str> = rows.iter().map(|row| row.license_id.as_str()).collect();
+        let license_ids = license_ids.into_iter().map(str::to_owned).collect();
+        let (mut balances, mut sums) = (Balances::load(connection, license_ids)?, Sums::default());
+        book(connection, &rows, (&mut balances, &mut sums), now)?;
+        sums.book(connection, now)
     })
 }
 
@@ -134,13 +147,13 @@ pub fn book_late(connection: &mut AnyConnection, rows: &[CallRow], now: Timestam
 /// # Errors
 /// The store's.
 pub fn give_back(connection: &mut AnyConnection, holds: &[Hold], now: Timestamp) -> Result<(), Error> {
-    let (mut tokens, mut requests) = (Sums::default(), Sums::default());
+    let mut sums = Sums::default();
     for hold in holds {
-        tokens.add(&hold.license_id, Some(&hold.key_id), (0, -hold.tokens));
-        requests.add(&hold.license_id, Some(&hold.key_id), (0, -hold.requests));
+        let owners = (hold.license_id.as_str(), Some(hold.key_id.as_str()));
+        sums.add(TOKENS, owners, (0, -hold.tokens));
+        sums.add(REQUESTS, owners, (0, -hold.requests));
     }
-    tokens.book(connection, TOKENS, now)?;
-    requests.book(connection, REQUESTS, now)
+    sums.book(connection, now)
 }
 
 /// One unit's part of a line.

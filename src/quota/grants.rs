@@ -115,8 +115,8 @@ impl<'a> Grants<'a> {
         }
         if keep < kept {
             let mut back = Sums::default();
-            back.add(payer::license(payer), Some(payer::key(payer)), (0, keep - kept));
-            back.book(connection, AUDIO, self.now)?;
+            back.add(AUDIO, (payer::license(payer), Some(payer::key(payer))), (0, keep - kept));
+            back.book(connection, self.now)?;
             self.balances.hold(payer, AUDIO, keep - kept);
         }
         let take = total + (keep - kept).max(0);

@@ -100,9 +100,9 @@ fn give_back(
     let due = cushions::take_over_due(connection, now.as_microsecond(), &dead)?;
     let mut held = Sums::default();
     for cushion in &due {
-        held.add(&cushion.license_id, Some(&cushion.key_id), (0, -cushion.units));
+        held.add(AUDIO, (&cushion.license_id, Some(&cushion.key_id)), (0, -cushion.units));
     }
-    held.book(connection, AUDIO, now)?;
+    held.book(connection, now)?;
     let holds = call_holds::take_over_due(connection, now.as_microsecond(), &dead)?;
     call_ledger::give_back(connection, &holds, now)
 }
@@ -123,9 +123,9 @@ pub fn settle(connection: &mut AnyConnection, rows: &[SessionRow], fate: &Fate, 
     let (live, parked): (Vec<&SessionRow>, Vec<&SessionRow>) = rows.iter().partition(|row| row.status == "live");
     let mut held = Sums::default();
     for row in &live {
-        held.add(&row.license_id, row.key_id.as_deref(), (0, row.booked_samples - row.leased_samples));
+        held.add(AUDIO, (&row.license_id, row.key_id.as_deref()), (0, row.booked_samples - row.leased_samples));
     }
-    held.book(connection, AUDIO, now)?;
+    held.book(connection, now)?;
     let ends: Vec<Advance> = live.iter().map(|row| end(row, fate, now)).collect();
     let moved = accounting::advance(connection, &ends, now.as_microsecond())?;
     if moved != ends.len() {

@@ -178,18 +178,17 @@ fn reread(
 
 /// Books what was used, and takes back what leases no longer hold.
 fn charge(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {
-    let (mut audio, mut tokens) = (Sums::default(), Sums::default());
+    let mut sums = Sums::default();
     for line in lines {
-        let (license_id, key_id) = (line.opening.license_id.as_str(), line.opening.key_id.as_deref());
+        let owners = (line.opening.license_id.as_str(), line.opening.key_id.as_deref());
         let used = signed(line.to.samples) - signed(line.from.samples);
         let held_before = signed(line.from_leased) - signed(line.from.samples);
         let held_now = signed(line.keep) - signed(line.to.samples);
-        audio.add(license_id, key_id, (used, held_now - held_before));
+        sums.add(AUDIO, owners, (used, held_now - held_before));
         let spent = signed(token_sum(line.to)) - signed(token_sum(line.from));
-        tokens.add(license_id, key_id, (spent, 0));
+        sums.add(TOKENS, owners, (spent, 0));
     }
-    audio.book(connection, AUDIO, now)?;
-    tokens.book(connection, TOKENS, now)
+    sums.book(connection, now)
 }
 
 fn record(connection: &mut AnyConnection, lines: &[&Line], now: Timestamp) -> Result<(), Error> {

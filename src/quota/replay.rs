@@ -40,23 +40,23 @@ fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> R
     let begun: Vec<NewSession> = missing.iter().map(|entry| new_session(entry)).collect();
     accounting::open_sessions(connection, &begun)?;
     for entry in &missing {
-        requests.add(&entry.license_id, entry.key_id.as_deref(), (1, 0));
+        requests.add(REQUESTS, (&entry.license_id, entry.key_id.as_deref()), (1, 0));
     }
-    requests.book(connection, REQUESTS, now)?;
+    requests.book(connection, now)?;
     let rows = if missing.is_empty() { rows } else { continuity::find_all(connection, &ids)? };
     let known: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let pairs = entries.iter().filter_map(|entry| Some((entry, *known.get(entry.session_id.as_str())?)));
     let steps: Vec<Step<'_>> = pairs.filter_map(|(entry, row)| Step::of(entry, row)).collect();
-    let (mut audio, mut tokens) = (Sums::default(), Sums::default());
+    let mut sums = Sums::default();
     for step in &steps {
         let row = step.row;
         let held = step.held() - (row.leased_samples - row.booked_samples);
-        audio.add(&row.license_id, row.key_id.as_deref(), (step.samples - row.booked_samples, held));
+        let owners = (row.license_id.as_str(), row.key_id.as_deref());
+        sums.add(AUDIO, owners, (step.samples - row.booked_samples, held));
         let used = step.tokens.0 + step.tokens.1 - row.booked_input_tokens - row.booked_output_tokens;
-        tokens.add(&row.license_id, row.key_id.as_deref(), (used, 0));
+        sums.add(TOKENS, owners, (used, 0));
     }
-    audio.book(connection, AUDIO, now)?;
-    tokens.book(connection, TOKENS, now)?;
+    sums.book(connection, now)?;
     for step in &steps {
         continuity::raise(connection, &step.raised(now))?;
     }

@@ -82,9 +82,9 @@ fn is_resumable(row: &SessionRow, now: Timestamp) -> bool {
 fn give_back(connection: &mut AnyConnection, rows: &[&SessionRow], now: Timestamp) -> Result<(), Error> {
     let mut held = Sums::default();
     for row in rows {
-        held.add(&row.license_id, row.key_id.as_deref(), (0, row.booked_samples - row.leased_samples));
+        held.add(AUDIO, (&row.license_id, row.key_id.as_deref()), (0, row.booked_samples - row.leased_samples));
     }
-    held.book(connection, AUDIO, now)
+    held.book(connection, now)
 }
 
 fn restored(row: &SessionRow) -> Restored {

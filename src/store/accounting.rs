@@ -3,6 +3,7 @@
 //! Each function is one set-based statement, or one guarded `UPDATE`; `quota::ledger` puts them
 //! together in one transaction.
 
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
@@ -35,12 +36,12 @@ pub fn transaction<T>(
 pub fn lock_ledger(connection: &mut AnyConnection) -> Result<(), Error> {
     match connection {
         AnyConnection::Postgres(postgres) => {
-            diesel::sql_query("SELECT pg_advisory_xact_lock(5500641207338855795)").execute(postgres)?
+            postgres.batch_execute("SELECT pg_advisory_xact_lock(5500641207338855795)")?;
         }
         AnyConnection::Sqlite(sqlite) => {
-            diesel::sql_query("UPDATE sessions SET status = status WHERE id = ''").execute(sqlite)?
+            diesel::sql_query("UPDATE sessions SET status = status WHERE id = ''").execute(sqlite)?;
         }
-    };
+    }
     Ok(())
 }
 

@@ -116,6 +116,8 @@ pub fn slices_left(connection: &mut AnyConnection, budget_id: &str, now_us: i64)
 /// What was used and given back since the last time, by license or key.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Charge {
+    /// `audio_seconds`, `tokens` or `requests`.
+    pub unit: &'static str,
     /// Whose budgets.
     pub license_id: String,
     /// Those of this key; [`payer::NO_KEY`] for the license's own.
@@ -129,11 +131,11 @@ pub struct Charge {
 /// When what is used now leaves a rolling window: by the window's word, e.g. `1d`.
 pub type Leaving = [(&'static str, i64)];
 
-/// Books charges on every budget of `unit`, whatever its limit: the usage has happened. Each owner comes once.
+/// Books charges on every budget of their unit, whatever its limit: the usage has happened. Each owner comes once a unit.
 ///
 /// # Errors
 /// The store's.
-pub fn charge(connection: &mut AnyConnection, unit: &str, charges: &[Charge], leaving: &Leaving) -> Result<(), Error> {
+pub fn charge(connection: &mut AnyConnection, charges: &[Charge], leaving: &Leaving) -> Result<(), Error> {
     if charges.is_empty() {
         return Ok(());
     }
@@ -145,32 +147,37 @@ pub fn charge(connection: &mut AnyConnection, unit: &str, charges: &[Charge], le
     let leaves_at = leaves_at(leaving);
     let owned = "budgets.license_id = v.license_id AND budgets.key_id = v.key_id AND budgets.unit = v.unit";
     let leaves: BTreeMap<&str, i64> = leaves.iter().map(|(name, at_us)| (name.as_str(), *at_us)).collect();
-    let rows: Vec<Charged<'_>> = charges.iter().map(|charge| Charged { unit, charge, leaves: &leaves }).collect();
-    let statement = format!(
-        "{set} UPDATE budgets SET used_units = used_units + v.used, \
+    let rows: Vec<Charged<'_>> = charges.iter().map(|charge| Charged { charge, leaves: &leaves }).collect();
+    let update = format!(
+        "UPDATE budgets SET used_units = used_units + v.used, \
          reserved_units = CASE WHEN reserved_units + v.reserved < 0 THEN 0 ELSE reserved_units + v.reserved END, \
          period_end_us = CASE WHEN window_mode = 'rolling' AND v.used <> 0 \
          AND (period_end_us IS NULL OR period_end_us > {leaves_at}) THEN {leaves_at} ELSE period_end_us END \
          FROM v WHERE {owned}"
     );
-    record_set::run(connection, &statement, &rows)?;
     if charges.iter().all(|charge| charge.used == 0) {
+        record_set::run(connection, &format!("{set} {update}"), &rows)?;
         return Ok(());
     }
-    let statement = format!(
-        "{set} INSERT INTO budget_slices (budget_id, leaves_at_us, used_units) \
+    let slices = format!(
+        "INSERT INTO budget_slices (budget_id, leaves_at_us, used_units) \
          SELECT budgets.id, {leaves_at}, v.used FROM v JOIN budgets ON {owned} \
          WHERE budgets.window_mode = 'rolling' AND v.used <> 0 \
          ON CONFLICT (budget_id, leaves_at_us) DO UPDATE SET used_units = budget_slices.used_units + excluded.used_units"
     );
-    record_set::run(connection, &statement, &rows)?;
+    if let AnyConnection::Postgres(_) = connection {
+        // One way to the server and back less.
+        record_set::run(connection, &format!("{set}, moved AS ({update}) {slices}"), &rows)?;
+    } else {
+        record_set::run(connection, &format!("{set} {update}"), &rows)?;
+        record_set::run(connection, &format!("{set} {slices}"), &rows)?;
+    }
     Ok(())
 }
 
 /// A charge as its statements read it: their text never changes.
 #[derive(serde::Serialize)]
 struct Charged<'a> {
-    unit: &'a str,
     #[serde(flatten)]
     charge: &'a Charge,
     #[serde(flatten)]
