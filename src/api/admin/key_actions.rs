@@ -8,7 +8,7 @@ use serde_json::json;
 use super::access::Operator;
 use super::body::Body;
 use super::edit;
-use super::keys::{self, Loaded, answer, deleted, locked, refuse_deleted, require};
+use super::keys::{self, Loaded, answer, deleted, leave_difference, locked, refuse_deleted, require};
 use super::licenses::no_store;
 use super::once::{self, Outcome};
 use super::trail::Trail;
@@ -47,7 +47,7 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
                 return Ok(());
             }
             budgets::delete_of_key(connection, &key.id)?;
-            trail.leave(connection, "key.delete", &key.id, &json!({}))?;
+            leave_difference(connection, loaded, ("key.delete", &trail))?;
             if key.own_license && stored::count_living(connection, &license.id)? == 0 {
                 edit::set_status(connection, license, Status::Revoked, &trail)?;
             }
@@ -93,7 +93,7 @@ async fn switch(operator: Operator, gateway: &Gateway, id: String, status: KeySt
                 return Ok(());
             }
             let action = if status == KeyStatus::Blocked { "key.block" } else { "key.unblock" };
-            trail.leave(connection, action, &loaded.0.id, &json!({}))
+            leave_difference(connection, loaded, (action, &trail))
         })
     };
     let loaded = gateway.store.run(work).await?;
@@ -187,7 +187,7 @@ pub async fn reset_usage(
             let (of_key, of_license) = (Reset::Key(key.id.clone()), Reset::License(license.id.clone()));
             let whose = if key.own_license { of_license } else { of_key };
             budgets::reset(connection, &whose, now.as_microsecond())?;
-            trail.leave(connection, "key.reset_usage", &key.id, &json!({ "license_id": license.id }))
+            leave_difference(connection, loaded, ("key.reset_usage", &trail))
         })
     };
     let loaded = gateway.store.run(work).await?;

@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::access::Operator;
 use super::body::{self, Body};
 use super::edit::{self, Whole};
-use super::licenses::{self, detail, no_store};
+use super::licenses::{self, no_store};
 use super::once::{self, Outcome};
 use super::paging::{self, ListQuery};
 use super::trail::Trail;
-use super::{draft, filling, key_draft, version};
+use super::{difference, draft, filling, key_draft, version};
 use crate::api::refusal::Refusal;
 use crate::api::shown;
 use crate::clock;
@@ -44,7 +44,6 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let now = trail.now();
     let mut object = body.object()?;
-    let logged = detail(&object);
     let (public_id, secret) = ids::api_key();
     let request = once::Request::new(&operator, "POST /admin/keys", &body, now)?;
     if let Some(id) = request.earlier(&gateway.store).await? {
@@ -67,7 +66,8 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
     let outcome = request.make(&gateway.store, public_id.clone(), move |connection| {
         accounting::lock_ledger(connection)?;
         insert(connection, &made)?;
-        trail.leave(connection, "key.create", &made.key.id, &logged)
+        let loaded = load(connection, &made.key.id)?;
+        trail.leave(connection, "key.create", &made.key.id, &difference::made(&view(&loaded, now)))
     });
     if let Outcome::Earlier(id) = outcome.await? {
         return again(&gateway, id, now).await;
@@ -198,14 +198,13 @@ pub async fn change(
     body: Body,
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
-    let (object, settings, now, expected) =
-        (body.object()?, gateway.config.keys.clone(), trail.now(), operator.if_match);
-    let fields: LicenseFields = body::fields(object.clone())?;
+    let (settings, now, expected) = (gateway.config.keys.clone(), trail.now(), operator.if_match);
+    let fields: LicenseFields = body.read()?;
     let loaded = gateway.store.run(move |connection| {
         locked(connection, &id, |connection, loaded| {
             require(expected.as_deref(), loaded)?;
             patch(connection, loaded, fields, &settings, &trail)?;
-            trail.leave(connection, "key.change", &loaded.0.id, &detail(&object))
+            leave_difference(connection, loaded, ("key.change", &trail))
         })
     });
     let loaded = loaded.await?;
@@ -309,6 +308,20 @@ pub fn within(
     let loaded = load(connection, id)?;
     work(connection, &loaded)?;
     announcements::announce(connection)
+}
+
+/// Leaves in the trail what became of a key, as `action`.
+///
+/// # Errors
+/// The store's.
+pub fn leave_difference(
+    connection: &mut AnyConnection,
+    before: &Loaded,
+    (action, trail): (&str, &Trail),
+) -> Result<(), Error> {
+    let (id, now) = (&before.0.id, trail.now());
+    let after = load(connection, id)?;
+    trail.leave(connection, action, id, &difference::between(&view(before, now), &view(&after, now)))
 }
 
 /// Deleted keys don't change any more.

@@ -4,7 +4,6 @@ use actix_web::http::header;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::access::Operator;
 use super::body::Body;
@@ -177,14 +176,4 @@ pub fn with_token(gateway: &Gateway, whole: &Whole, now: Timestamp) -> Result<Li
 #[must_use]
 pub fn no_store() -> (header::HeaderName, &'static str) {
     (header::CACHE_CONTROL, "no-store")
-}
-
-/// What the audit log keeps of a body: all but the operator's own data, which may hold anything.
-#[must_use]
-pub fn detail(object: &Value) -> Value {
-    let mut detail = object.clone();
-    if let Some(metadata) = detail.get_mut("metadata") {
-        *metadata = Value::from("not logged");
-    }
-    detail
 }

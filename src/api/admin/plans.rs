@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use super::access::Operator;
 use super::body::{self, Body};
-use super::licenses::detail;
 use super::once::{self, Outcome};
 use super::paging::{self, ListQuery};
 use super::trail::Trail;
-use super::{checks, draft, edit, filling, version};
+use super::{checks, difference, draft, edit, filling, version};
 use crate::api::refusal::Refusal;
 use crate::clock;
 use crate::config::settings::Keys;
@@ -39,7 +38,6 @@ const AT_ONCE: i64 = 100;
 pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let (mut object, now) = (body.object()?, trail.now());
-    let logged = detail(&object);
     let id = name(object.as_object_mut().and_then(|object| object.remove("id")))?;
     let fields = read(object, now)?;
     let now_us = now.as_microsecond();
@@ -50,7 +48,7 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
             return Err(Error::Conflict(format!("there is a plan `{}` already; change it by PATCH", plan.id)));
         }
         plans::insert(connection, &plan)?;
-        trail.leave(connection, "plan.create", &plan.id, &logged)
+        trail.leave(connection, "plan.create", &plan.id, &difference::made(&stored(&plan)?.view))
     });
     let (new, id) = match outcome.await? {
         Outcome::New => (true, id),
@@ -133,8 +131,9 @@ pub async fn change(
             } else {
                 plans::change(connection, &id, &json, now_us)?;
             }
-            trail.leave(connection, "plan.change", &id, &detail(&patch))?;
-            load(connection, &id, &settings)
+            let after = load(connection, &id, &settings)?;
+            trail.leave(connection, "plan.change", &id, &difference::between(&before.view, &after.view))?;
+            Ok(after)
         })
     };
     Ok(answer(gateway.store.run(work).await?))
@@ -155,7 +154,7 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
             let Some(plan) = plans::find(connection, &name)? else { return Ok(()) };
             version::require(operator.if_match.as_deref(), &version::of_time(plan.updated_at_us))?;
             plans::delete(connection, &name)?;
-            trail.leave(connection, "plan.delete", &name, &json!({}))
+            trail.leave(connection, "plan.delete", &name, &difference::removed(&stored(&plan)?.view))
         })
     };
     gateway.store.run(work).await?;
