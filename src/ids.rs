@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_backups_id_tells_its_time() {
-        assert_eq!(backup_begun_ms("bak_0193a5d8f4007000800000000000abcd"), Some(1_733_654_115_328));
+        assert_eq!(backup_begun_ms("bak_0193a5d8f4007000800000000000abcd"), Some(1_733_654_279_168));
         for wrong in ["bak_", "bak_../../x", "aud_0193a5d8f4007000800000000000abcd", ""] {
             assert_eq!(backup_begun_ms(wrong), None, "{wrong}");
         }
