@@ -18,6 +18,7 @@ CREATE TABLE budget_slices (
     used_units BIGINT NOT NULL,
     PRIMARY KEY (budget_id, leaves_at_us)
 );
+CREATE INDEX budget_slices_by_end ON budget_slices (leaves_at_us);
 
 -- What is kept and held is for a license, or for one of its keys (empty: for the license itself).
 CREATE TABLE cushions_of_keys (

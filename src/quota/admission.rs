@@ -159,20 +159,30 @@ impl Seats {
         now: Timestamp,
     ) -> Result<Result<(), Error>, Error> {
         let key_id = opening.key_id.as_deref().unwrap_or(payer::NO_KEY);
-        for (owner, limit) in [(payer::NO_KEY, opening.max_sessions), (key_id, opening.max_sessions_of_key)] {
+        let mut going: Vec<SessionRow> = Vec::new();
+        // Whoever gives way to the key's limit gives way to the license's.
+        for (owner, limit) in [(key_id, opening.max_sessions_of_key), (payer::NO_KEY, opening.max_sessions)] {
             let Some(limit) = limit else { continue };
+            let counts = |row: &&SessionRow| owner == payer::NO_KEY || row.key_id.as_deref() == Some(owner);
+            let gone = going.iter().filter(counts).count() as u64;
             let taken = self.0.get(&(opening.license_id.clone(), owner.to_owned())).copied().unwrap_or_default();
-            let too_many = (taken + 1).saturating_sub(limit);
+            let too_many = (taken.saturating_sub(gone) + 1).saturating_sub(limit);
             if too_many == 0 {
                 continue;
             }
-            let away = continuity::longest_away(connection, (&opening.license_id, owner), signed(too_many))?;
+            let most = signed(too_many.saturating_add(going.len() as u64));
+            let mut away = continuity::longest_away(connection, (&opening.license_id, owner), most)?;
+            away.retain(|row| going.iter().all(|other| other.id != row.id));
+            away.truncate(usize::try_from(too_many).unwrap_or(usize::MAX));
             if limit == 0 || (away.len() as u64) < too_many {
                 return Ok(Err(Error::SessionLimit { limit }));
             }
-            healing::settle(connection, &away, &Fate::Ends("gave_way"), now)?;
+            going.extend(away);
+        }
+        if !going.is_empty() {
+            healing::settle(connection, &going, &Fate::Ends("gave_way"), now)?;
             announcements::announce(connection)?;
-            away.iter().for_each(|row| self.give_back(row));
+            going.iter().for_each(|row| self.give_back(row));
         }
         self.take(&opening.license_id, opening.key_id.as_deref(), 1);
         Ok(Ok(()))

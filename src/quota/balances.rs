@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::batch::Marks;
+use super::periods::start_periods;
 use super::standing::{Remaining, Standing, Warning};
 use super::window;
 use crate::clock;
@@ -27,11 +28,21 @@ const SAMPLES_A_SECOND: f64 = 16_000.0;
 pub struct Balances(HashMap<String, Vec<BudgetRow>>);
 
 impl Balances {
-    /// Reads the budgets of these licenses and of their keys.
+    /// Reads the budgets of these licenses and of their keys, and turns the pages of those that are due.
     ///
     /// # Errors
     /// The store's.
-    pub fn load(connection: &mut AnyConnection, mut license_ids: Vec<String>) -> Result<Self, Error> {
+    pub fn load_current(
+        connection: &mut AnyConnection,
+        license_ids: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let loaded = Self::load(connection, license_ids)?;
+        let turned = start_periods(connection, loaded.0.values().flatten(), now)?;
+        if turned { loaded.again(connection) } else { Ok(loaded) }
+    }
+
+    fn load(connection: &mut AnyConnection, mut license_ids: Vec<String>) -> Result<Self, Error> {
         license_ids.sort_unstable();
         license_ids.dedup();
         let mut by_license: HashMap<String, Vec<BudgetRow>> = HashMap::new();

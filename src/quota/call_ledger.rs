@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use super::balances::{Balances, REQUESTS, Sums, TOKENS};
 use super::instance::Instance;
-use super::periods::start_periods;
 use super::purse::{Amounts, CallLine, CallStanding, Limited};
 use super::window;
 use crate::error::Error;
@@ -44,13 +43,12 @@ pub fn write(
 ) -> Result<Vec<CallStanding>, Error> {
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
-        start_periods(connection, now)?;
         let rows = unrecorded(connection, batch)?;
         let theirs = rows.iter().map(|row| row.license_id.as_str());
         let license_ids: BTreeSet<&str> =
             batch.lines.iter().map(|line| payer::license(&line.payer)).chain(theirs).collect();
         let license_ids: Vec<String> = license_ids.into_iter().map(str::to_owned).collect();
-        let (mut balances, mut sums) = (Balances::load(connection, license_ids.clone())?, Sums::default());
+        let (mut balances, mut sums) = (Balances::load_current(connection, license_ids.clone(), now)?, Sums::default());
         book(connection, &rows, (&mut balances, &mut sums), now)?;
         let holds = call_holds::of_instance(connection, &instance.id, &license_ids)?;
         let holds: HashMap<String, Hold> = holds.into_iter().map(|hold| (hold.payer(), hold)).collect();
@@ -131,12 +129,11 @@ fn used(row: &CallRow) -> [(&'static str, i64); 2] {
 pub fn book_late(connection: &mut AnyConnection, rows: &[CallRow], now: Timestamp) -> Result<(), Error> {
     accounting::transaction(connection, |connection| {
         accounting::lock_ledger(connection)?;
-        start_periods(connection, now)?;
         let batch = CallBatch { rows: rows.to_vec(), lines: Vec::new(), doubt: true };
         let rows = unrecorded(connection, &batch)?;
         let license_ids: BTreeSet<&str> = rows.iter().map(|row| row.license_id.as_str()).collect();
         let license_ids = license_ids.into_iter().map(str::to_owned).collect();
-        let (mut balances, mut sums) = (Balances::load(connection, license_ids)?, Sums::default());
+        let (mut balances, mut sums) = (Balances::load_current(connection, license_ids, now)?, Sums::default());
         book(connection, &rows, (&mut balances, &mut sums), now)?;
         sums.book(connection, now)
     })

@@ -19,8 +19,7 @@ use crate::store::{charging, cushions};
 const GROWING: usize = 100;
 
 /// Whether a line books tokens.
-#[must_use]
-pub fn spends_tokens(line: &Line) -> bool {
+fn spends_tokens(line: &Line) -> bool {
     token_sum(line.to) > token_sum(line.from)
 }
 

@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use super::admission;
 use super::balances::{AUDIO, Balances, Sums, TOKENS, marks, signed, token_sum};
 use super::batch::{Batch, Line, Outcome, Reading, Verdict};
-use super::grants::{Grants, spends_tokens};
+use super::grants::Grants;
 use super::instance::Instance;
-use super::periods::start_periods;
 use super::takeover;
 use super::tally::Presence;
 use crate::error::Error;
@@ -85,8 +84,7 @@ impl Writing<'_> {
         let ours = |line: &&Line| !self.lost.contains(&line.opening.session_id);
         let lines: Vec<&Line> = batch.lines.iter().filter(ours).collect();
         charge(connection, &lines, now)?;
-        start_periods(connection, now)?;
-        let mut balances = Balances::load(connection, concerned(batch))?;
+        let mut balances = Balances::load_current(connection, concerned(batch), now)?;
         let grants = Grants::new(connection, &mut balances, (self.instance, now))?;
         let (verdicts, standings) = grants.give(connection, &lines, &batch.sharings)?;
         let advances = lines.iter().zip(&verdicts).map(|(line, verdict)| self.advance(line, *verdict));
@@ -138,10 +136,9 @@ impl Writing<'_> {
     }
 }
 
-/// Licenses whose budgets must be looked at.
+/// Licenses whose budgets must be looked at: whoever was charged has a page that may have to be turned.
 fn concerned(batch: &Batch) -> Vec<String> {
-    let asking = batch.lines.iter().filter(|line| line.want > 0 || spends_tokens(line));
-    let asking = asking.map(|line| line.opening.license_id.as_str());
+    let asking = batch.lines.iter().map(|line| line.opening.license_id.as_str());
     let opening = batch.openings.iter().map(|opening| opening.license_id.as_str());
     let sharing = batch.sharings.iter().map(|sharing| payer::license(&sharing.payer));
     asking.chain(opening).chain(sharing).map(str::to_owned).collect()

@@ -5,23 +5,35 @@ use jiff::Timestamp;
 use super::window;
 use crate::error::Error;
 use crate::store::backend::AnyConnection;
-use crate::store::charging;
+use crate::store::charging::{self, BudgetRow};
 
-/// Turns the pages of budgets that are due.
+/// Turns the pages of those of these budgets that are due; true if any was.
 ///
 /// # Errors
 /// The store's.
-pub fn start_periods(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
-    for budget in charging::budgets_due(connection, now.as_microsecond())? {
+pub fn start_periods<'a>(
+    connection: &mut AnyConnection,
+    budgets: impl Iterator<Item = &'a BudgetRow>,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let now_us = now.as_microsecond();
+    let (mut any, mut rolls) = (false, false);
+    for budget in budgets.filter(|budget| budget.is_due(now_us)) {
+        any = true;
         if budget.window_mode == "rolling" {
-            charging::let_slices_leave(connection, &budget.id, now.as_microsecond())?;
+            rolls = true;
             continue;
         }
         let Ok((start, end)) = window::period(&budget.window_span, &budget.tz, now) else {
             log::error!("budget {} has no period: mend its window or time zone", budget.id);
             continue;
         };
-        charging::start_period(connection, &budget, start.as_microsecond(), end.map(Timestamp::as_microsecond))?;
+        // What was reset since then counts from the reset on.
+        let start_us = start.as_microsecond().max(budget.period_start_us);
+        charging::start_period(connection, budget, start_us, end.map(Timestamp::as_microsecond))?;
     }
-    Ok(())
+    if rolls {
+        charging::let_slices_leave(connection, now_us)?;
+    }
+    Ok(any)
 }

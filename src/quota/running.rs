@@ -78,14 +78,12 @@ impl RunningCalls {
     /// A license, or a key of it, was changed here: the next look is at once.
     pub fn doubt(&self, license_id: &str) {
         let mut known = self.known();
-        let mut concerned = known.calls.values_mut().filter(|call| call.license_id == license_id).peekable();
-        if concerned.peek().is_some() {
-            concerned.for_each(|call| call.looked = Looked::Doubted);
-            self.shared.doubted.notify_one();
-        }
+        let concerned = known.calls.values_mut().filter(|call| call.license_id == license_id);
+        concerned.for_each(|call| call.looked = Looked::Doubted);
+        self.shared.doubted.notify_one();
     }
 
-    /// Until a license with running calls is in doubt.
+    /// Until a license is in doubt.
     pub async fn doubted(&self) {
         self.shared.doubted.notified().await;
     }
@@ -161,7 +159,11 @@ impl Known {
                 return None;
             }
             let right = *of_license.get(call.license_id.as_str())?;
-            let of_key = call.key_id.as_deref().and_then(|key_id| of_key.get(key_id)).copied();
+            let of_key = match call.key_id.as_deref() {
+                // What becomes of its key was not asked: its own look comes.
+                Some(key_id) => Some(*of_key.get(key_id)?),
+                None => None,
+            };
             let key_status = of_key.and_then(|right| right.key_status.as_deref());
             if let Err(why) = license::may_go_on(&right.license_status, key_status) {
                 return Some(why);

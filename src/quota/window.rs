@@ -35,13 +35,14 @@ pub fn counting(at: Timestamp) -> [(&'static str, i64, i64); 4] {
     })
 }
 
-/// The first period of a budget that is made at `at`: a rolling one begins now, and has nothing to forget yet.
+/// The first period of a budget that is made at `at`: it counts from then on, until the period's end where it has one.
+/// A rolling one has nothing to forget yet.
 ///
 /// # Errors
 /// As [`period`]; `InvalidRequest` for a lifetime that rolls.
 pub fn first(span: &str, rolls: bool, tz: &str, at: Timestamp) -> Result<(Timestamp, Option<Timestamp>), Error> {
     if !rolls {
-        return period(span, tz, at);
+        return period(span, tz, at).map(|(_, end)| (at, end));
     }
     if ROLLING.iter().any(|(known, ..)| *known == span) {
         return Ok((at, None));

@@ -14,7 +14,7 @@ use crate::error::Error;
 pub enum Control {
     /// End now, for this reason.
     End(Error),
-    /// The license ends at another time now.
+    /// The license or the key ends at another time now: the sooner of both.
     ExpiresAt(Option<Timestamp>),
     /// This instance is going away: end after the running sentence, at the latest then.
     GoAway(Instant),

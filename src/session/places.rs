@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, Recipient};
-use jiff::Timestamp;
 
 use super::control::{Control, Found, SessionView};
 use super::messages::TakeUp;
@@ -106,7 +105,6 @@ pub(super) enum Command {
     Tell(String, Control),
     EndLicense(String, Error),
     EndKey(String, Error),
-    ExpiresAt(String, Option<Timestamp>),
     Drain(Instant),
 }
 
@@ -204,9 +202,6 @@ impl Handler<Command> for Places {
             }
             Command::EndKey(key_id, why) => {
                 self.tell_where(|view| view.key_id.as_deref() == Some(&key_id), &Control::End(why));
-            }
-            Command::ExpiresAt(license_id, at) => {
-                self.tell_where(|view| view.license_id == license_id, &Control::ExpiresAt(at));
             }
             Command::Drain(deadline) => {
                 self.draining = Some(deadline);

@@ -137,7 +137,8 @@ impl Relay {
                     step.act(Action::Demand(0));
                 }
             }
-            Event::ExpiresAt(at) => self.expires_at = at,
+            // The sooner of both ends, the license's and the key's.
+            Event::ExpiresAt(at) => (self.expires_at, self.key_expires_at) = (at, None),
             Event::GoAway(deadline) => self.go_away(deadline, step),
             Event::Budget(left) => {
                 if let Some(customer) = self.customer.as_mut().filter(|customer| customer.there()) {

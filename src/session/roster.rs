@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use actix::{Actor, Addr, Recipient};
-use jiff::Timestamp;
 
 use super::control::{Control, Found, SessionView};
 use super::messages::TakeUp;
@@ -60,11 +59,6 @@ impl Roster {
     /// Ends every session that came with an API key.
     pub fn end_key(&self, key_id: &str, why: Error) {
         self.tell(Command::EndKey(key_id.to_owned(), why));
-    }
-
-    /// Tells a license's sessions when it ends now.
-    pub fn license_changed(&self, license_id: &str, expires_at: Option<Timestamp>) {
-        self.tell(Command::ExpiresAt(license_id.to_owned(), expires_at));
     }
 
     /// Says something to one session, if it is live here.

@@ -88,7 +88,7 @@ fn every_word_said_before_the_link_is_there_arrives() {
         let roster = roster();
         let seat = roster.admit(view(), None).await.unwrap();
         roster.end_license("lic_1", Error::LicenseSuspended);
-        roster.license_changed("lic_1", None);
+        roster.tell_session(seat.session_id(), Control::ExpiresAt(None));
         let (words, mut heard) = tokio::sync::mpsc::unbounded_channel();
         seat.attach(Listener(words).start().recipient());
         assert!(matches!(heard.recv().await, Some(Control::End(Error::LicenseSuspended))));

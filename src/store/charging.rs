@@ -56,13 +56,12 @@ pub fn budgets_of(connection: &mut AnyConnection, license_ids: &[String]) -> Res
     Ok(theirs.select(BudgetRow::as_select()).load(connection)?)
 }
 
-/// Budgets whose period is over at `now_us`, or that a slice has left.
-///
-/// # Errors
-/// The store's.
-pub fn budgets_due(connection: &mut AnyConnection, now_us: i64) -> Result<Vec<BudgetRow>, Error> {
-    let due = budgets::table.filter(budgets::period_end_us.le(now_us));
-    Ok(due.select(BudgetRow::as_select()).load(connection)?)
+impl BudgetRow {
+    /// Whether its period is over at `now_us`, or a slice has left it.
+    #[must_use]
+    pub fn is_due(&self, now_us: i64) -> bool {
+        self.period_end_us.is_some_and(|end| end <= now_us)
+    }
 }
 
 /// Starts a budget's next period, unless somebody did already.
@@ -83,17 +82,22 @@ pub fn start_period(
     Ok(())
 }
 
-/// Counts the slices no more that have left a rolling budget's window at `now_us`.
+/// Counts the slices no more that have left the windows of rolling budgets at `now_us`. Many leave at the same time.
 ///
 /// # Errors
 /// The store's.
-pub fn let_slices_leave(connection: &mut AnyConnection, budget_id: &str, now_us: i64) -> Result<(), Error> {
-    let (gone, next) = slices_left(connection, budget_id, now_us)?;
-    let left = budget_slices::table.filter(budget_slices::budget_id.eq(budget_id));
-    diesel::delete(left.filter(budget_slices::leaves_at_us.le(now_us))).execute(connection)?;
-    diesel::update(budgets::table.find(budget_id))
-        .set((budgets::used_units.eq(budgets::used_units - gone), budgets::period_end_us.eq(next)))
-        .execute(connection)?;
+pub fn let_slices_leave(connection: &mut AnyConnection, now_us: i64) -> Result<(), Error> {
+    const SUM: &str = "SELECT CAST(SUM(s.used_units) AS BIGINT) FROM budget_slices s \
+         WHERE s.budget_id = budgets.id AND s.leaves_at_us <= $1";
+    const NEXT: &str = "SELECT MIN(s.leaves_at_us) FROM budget_slices s \
+         WHERE s.budget_id = budgets.id AND s.leaves_at_us > $1";
+    let statement = format!(
+        "UPDATE budgets SET used_units = used_units - COALESCE(({SUM}), 0), period_end_us = ({NEXT}) \
+         WHERE window_mode = 'rolling' AND period_end_us <= $1"
+    );
+    diesel::sql_query(statement).bind::<BigInt, _>(now_us).execute(connection)?;
+    // A budget's period ends with the first of its slices: all that have left were counted now.
+    diesel::delete(budget_slices::table.filter(budget_slices::leaves_at_us.le(now_us))).execute(connection)?;
     Ok(())
 }
 

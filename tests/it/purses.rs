@@ -217,7 +217,8 @@ impl Wanted {
             self.used -= gone;
         } else if self.end_us.is_some_and(|end| end <= now_us) {
             let (start, end) = window::period(self.span, "UTC", now).unwrap();
-            (self.start_us, self.end_us, self.used) = (start.as_microsecond(), end.map(Timestamp::as_microsecond), 0);
+            let start_us = start.as_microsecond().max(self.start_us);
+            (self.start_us, self.end_us, self.used) = (start_us, end.map(Timestamp::as_microsecond), 0);
         }
     }
 

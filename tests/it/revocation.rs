@@ -4,7 +4,7 @@ use futures_util::future::join;
 use livetranslate::config::Config;
 use serde_json::{Value, json};
 
-use crate::support::app::{Backend, TestApp};
+use crate::support::app::{Backend, TestApp, on_both_stores};
 use crate::support::caller::Caller;
 use crate::support::customer::Customer;
 use crate::support::tap::{COST, Tap};
@@ -148,5 +148,28 @@ fn a_revoked_license_ends_socket_and_stream_of_another_instance() {
         tap.finish();
         second.stop().await;
         first.stop().await;
+    });
+}
+
+/// A key's new end counts for its live sessions, whatever else of the license changes meanwhile.
+#[test]
+fn a_key_that_is_given_an_end_ends_its_socket() {
+    on_both_stores(async |app| {
+        let alice = app.licensee(600.0).await;
+        let key = app.operator().post("/admin/keys", &json!({"license_id": alice.license_id})).await;
+        let (id, secret) = (key.body["id"].as_str().unwrap(), key.body["key"].as_str().unwrap());
+        let bob = Customer::new(app.url(), &alice.license_id, secret);
+        let call = bob.dial().await;
+        let (_sink, mut stream) = call.split();
+        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+        let patch = |path: String, body: Value| async move {
+            let operator = app.operator();
+            let answer = operator.send("PATCH", &path, &[("content-type", "application/json")], body.to_string()).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        };
+        patch(format!("/admin/keys/{id}"), json!({"expires_at": end.to_string()})).await;
+        patch(format!("/admin/licenses/{}", alice.license_id), json!({"label": "another"})).await;
+        assert_eq!(stream.close_code().await, 1008);
+        assert!(jiff::Timestamp::now() >= end, "not before its end");
     });
 }

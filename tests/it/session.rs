@@ -135,10 +135,14 @@ fn a_compressed_input_that_the_provider_reports_ends_the_session() {
 }
 
 #[test]
-fn a_longer_license_does_not_lengthen_its_keys() {
+fn the_end_that_was_told_last_counts() {
     let past = livetranslate::clock::now();
     let mut stage = Stage::under(Rules { key_expires_at: Some(past), ..rules(Protocol::Livetranslate) });
     stage.on(Event::ExpiresAt(None));
+    let ended = Action::CloseClient(1008, "license_expired".into());
     let actions = stage.on(Event::Tick(Pressure::default()));
-    assert!(actions.contains(&Action::CloseClient(1008, "license_expired".into())), "{actions:?}");
+    assert!(!actions.contains(&ended), "its key was given more time: {actions:?}");
+    stage.on(Event::ExpiresAt(Some(past)));
+    let actions = stage.on(Event::Tick(Pressure::default()));
+    assert!(actions.contains(&ended), "{actions:?}");
 }

@@ -186,7 +186,7 @@ pub async fn reset_usage(
             refuse_deleted(key)?;
             let (of_key, of_license) = (Reset::Key(key.id.clone()), Reset::License(license.id.clone()));
             let whose = if key.own_license { of_license } else { of_key };
-            budgets::reset(connection, &whose, now.as_microsecond())?;
+            budgets::reset(connection, &whose, clock::now().as_microsecond())?;
             leave_difference(connection, loaded, ("key.reset_usage", &trail))
         })
     };

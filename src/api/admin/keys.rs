@@ -209,7 +209,6 @@ pub async fn change(
     });
     let loaded = loaded.await?;
     gateway.license_changed(&loaded.1.id);
-    gateway.roster.license_changed(&loaded.1.id, loaded.1.expires_at);
     Ok(answer(&loaded, now))
 }
 

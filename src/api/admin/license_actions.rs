@@ -112,7 +112,6 @@ pub async fn renew(
     let outcome = request.make(&gateway.store, id.clone(), work).await?;
     let whole = gateway.store.run(move |connection| edit::load(connection, &id)).await?;
     gateway.license_changed(&whole.0.id);
-    gateway.roster.license_changed(&whole.0.id, whole.0.expires_at);
     tokened(&gateway, &whole, &outcome, now)
 }
 
@@ -188,7 +187,7 @@ pub async fn reset_usage(
         edit::logged(connection, &id, ("license.reset_usage", &trail), |connection, license| {
             version::require(expected.as_deref(), &version::of_license(license))?;
             let whose = Reset::License(license.id.clone());
-            budgets::reset(connection, &whose, trail.now().as_microsecond()).map(|_| ())
+            budgets::reset(connection, &whose, clock::now().as_microsecond()).map(|_| ())
         })
     };
     let whole = gateway.store.run(work).await?;

@@ -149,7 +149,6 @@ pub async fn change(
         })
         .await?;
     gateway.license_changed(&whole.0.id);
-    gateway.roster.license_changed(&whole.0.id, whole.0.expires_at);
     Ok(answer(&whole, now))
 }
 

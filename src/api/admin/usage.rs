@@ -226,7 +226,7 @@ pub async fn reset(operator: Operator, gateway: Data<Gateway>, body: Body) -> Re
         accounting::transaction(connection, |connection| {
             accounting::lock_ledger(connection)?;
             let whose = license_id.clone().map_or(Reset::All, Reset::License);
-            let reset = budgets::reset(connection, &whose, trail.now().as_microsecond())?;
+            let reset = budgets::reset(connection, &whose, clock::now().as_microsecond())?;
             if let Some(id) = &license_id
                 && licenses::find(connection, id)?.is_none()
             {
