@@ -40,7 +40,7 @@ fn kinds(config: &Config) -> Vec<Kind> {
     let usage = days(config.store.usage_retention_days);
     vec![
         Kind { name: "rows of usage", age: usage, remove: remove_usage },
-        Kind { name: "ended sessions", age: usage, remove: retention::remove_sessions },
+        Kind { name: "ended sessions", age: usage, remove: remove_sessions },
         Kind { name: "remembered requests", age: hours(24), remove: retention::remove_idempotency_keys },
         Kind { name: "audit entries", age: days(config.store.audit_retention_days), remove: retention::remove_audit },
         Kind { name: "unused tickets", age: SignedDuration::ZERO, remove: retention::remove_tickets },
@@ -55,6 +55,11 @@ fn remove_usage(connection: &mut AnyConnection, before_us: i64, most: i64) -> Re
         retention::keep_from(connection, before_us)?;
     }
     retention::remove_usage(connection, before_us, most)
+}
+
+/// A quarter of an hour keeps its sessions as long as its usage: reports count both.
+fn remove_sessions(connection: &mut AnyConnection, before_us: i64, most: i64) -> Result<usize, Error> {
+    retention::remove_sessions(connection, down(before_us, QUARTER_US), most)
 }
 
 /// Goes on removing, until it is dropped.

@@ -196,9 +196,9 @@ fn rows_go_and_sums_stay() {
         let now = at(FIRST) + SignedDuration::from_hours(24 * DAYS) + SignedDuration::from_mins(7);
         let kept_from_us = (now - SignedDuration::from_hours(240) - SignedDuration::from_mins(7)).as_microsecond();
         let older = noted.iter().filter(|row| row.at_us < kept_from_us).count();
-        // The quarter of an hour that is half gone stays, of sessions not.
+        // The quarter of an hour that is half gone stays.
         let removed = retention::sweep(store, &config, now).await.unwrap();
-        assert!((older + 3..older + 6).contains(&removed), "{removed} of {older} and 3 others");
+        assert_eq!(removed, older + 3, "and 3 others");
         assert_eq!(retention::sweep(store, &config, now).await.unwrap(), 0);
         let rows: i64 =
             store.run_blocking(|connection| Ok(usage_events::table.count().get_result(connection)?)).unwrap();
@@ -218,6 +218,19 @@ fn rows_go_and_sums_stay() {
         let sums = summed(store, &mut ragged, now.as_microsecond());
         assert_eq!((ragged.start_us, ragged.end_us), (first_us, first_us + DAY_US + QUARTER_US));
         assert_eq!(sums, by_hand(&noted, &ragged, &utc));
+        // Sessions stay as long as their quarter's usage.
+        for (id, began_us) in [("kept", kept_from_us), ("gone", kept_from_us - 1)] {
+            execute(
+                store,
+                &format!(
+                    "INSERT INTO sessions (id, license_id, model, instance_id, status, started_at_us, ended_at_us) \
+                     VALUES ('{id}', 'lic', 'm1', 'ins', 'ended', {began_us}, {began_us})"
+                ),
+            );
+        }
+        assert_eq!(retention::sweep(store, &config, now).await.unwrap(), 1);
+        let last = sessions::table.filter(sessions::id.eq_any(["kept", "gone"])).select(sessions::id);
+        assert_eq!(store.run_blocking(|connection| Ok(last.load::<String>(connection)?)).unwrap(), ["kept"]);
     });
 }
 
