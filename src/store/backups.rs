@@ -64,7 +64,7 @@ impl Backups {
         Ok(self.all()?.into_iter().find(|kept| kept.id == id))
     }
 
-    /// Makes one and lets the oldest go that are too many. Blocks.
+    /// Makes one. Blocks.
     ///
     /// # Errors
     /// `Conflict` while another one is made, and as [`backup::write`].
@@ -74,10 +74,15 @@ impl Backups {
         self.sweep()?;
         let path = self.folder.join(format!("{id}.{}{ENDING}", backup::kind(connection)));
         backup::write(connection, &path, now_us, self.margin_bytes)?;
-        for old in self.all()?.iter().skip(MOST) {
-            remove(old)?;
-        }
         kept(path).ok_or_else(|| Error::internal("the backup that was made is not there"))
+    }
+
+    /// Lets the oldest go that are too many. Blocks.
+    ///
+    /// # Errors
+    /// `StorageUnavailable`.
+    pub fn prune(&self) -> Result<(), Error> {
+        self.all()?.iter().skip(MOST).try_for_each(remove)
     }
 
     /// Removes one, if it is there. Blocks.
@@ -145,6 +150,8 @@ mod tests {
         std::fs::write(backups.folder.join("bak_x.sqlite.db.part"), "half").unwrap();
         assert_eq!(backups.all().unwrap().len(), MOST);
         let last = make().unwrap();
+        assert!(backups.find(&first.id).unwrap().is_some(), "until it is known that the new one stays");
+        backups.prune().unwrap();
         let all = backups.all().unwrap();
         assert_eq!((all.len(), all.first()), (MOST, Some(&last)));
         assert!(backups.find(&first.id).unwrap().is_none(), "the oldest is gone");

@@ -241,6 +241,27 @@ fn the_operator_makes_lists_and_deletes_backups() {
 }
 
 #[test]
+fn a_repeat_lets_no_backup_go() {
+    on_both_stores(async |app| {
+        let operator = app.operator();
+        let make =
+            async |key: &str| operator.send("POST", "/admin/backups", &[("idempotency-key", key)], String::new()).await;
+        let first = make("one").await;
+        let file = kept(&app, &first.body);
+        let copy = || file.with_file_name(format!("{}.copy.db", livetranslate::ids::backup()));
+        for _ in 1..livetranslate::store::backups::MOST {
+            std::fs::copy(&file, copy()).unwrap();
+        }
+        let again = make("one").await;
+        assert_eq!((again.status, &again.body), (200, &first.body), "{}", again.text);
+        assert!(file.exists());
+        assert_eq!(make("two").await.status, 201);
+        assert!(!file.exists(), "a new one lets the oldest go");
+        assert_eq!(make("one").await.status, 404);
+    });
+}
+
+#[test]
 fn a_backup_needs_room() {
     let narrow = |config: &mut livetranslate::config::Config| config.store.disk_margin_bytes = 1 << 60;
     on_sqlite_with(narrow, async |app| {

@@ -32,6 +32,10 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let BackupFields {} = body.read_or_default()?;
     let request = once::Request::new(&operator, "POST /admin/backups", &body, trail.now())?;
+    if let Some(first) = request.earlier(&gateway.store).await? {
+        let first = blocking(&gateway, move |backups| backups.find(&first)).await?;
+        return Ok(HttpResponse::Ok().json(view(first.ok_or_else(gone)?)));
+    }
     let (backups, id) = (backups(&gateway), ids::backup());
     let work = move |connection: &mut _| {
         let made = backups.make(connection, &id, trail.now().as_microsecond())?;
@@ -39,11 +43,17 @@ pub async fn create(operator: Operator, gateway: Data<Gateway>, body: Body) -> R
             trail.leave(connection, "backup.create", &made.id, &difference::made(&view(made.clone())))
         });
         match outcome {
-            Ok(Outcome::New) => Ok((true, made)),
+            Ok(Outcome::New) => {
+                if let Err(error) = backups.prune() {
+                    log::warn!("old backups could not be removed: {}", error.cause().unwrap_or_default());
+                }
+                Ok((true, made))
+            }
+            // The same request came twice at once.
             Ok(Outcome::Earlier(first)) => {
                 backups.remove(&made.id)?;
                 let first = backups.find(&first)?;
-                first.map(|first| (false, first)).ok_or_else(|| Error::NotFound("this backup".to_owned()))
+                first.map(|first| (false, first)).ok_or_else(gone)
             }
             Err(error) => {
                 backups.remove(&made.id)?;
@@ -82,7 +92,7 @@ pub async fn list(_: Operator, gateway: Data<Gateway>, request: HttpRequest) -> 
 /// `NotFound`.
 pub async fn show(_: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
     let kept = blocking(&gateway, move |backups| backups.find(&id)).await?;
-    let kept = kept.ok_or_else(|| Error::NotFound("this backup".to_owned()))?;
+    let kept = kept.ok_or_else(gone)?;
     Ok(HttpResponse::Ok().json(view(kept)))
 }
 
@@ -94,17 +104,21 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let id = id.into_inner();
     if ids::backup_begun_ms(&id).is_none() {
-        return Err(Error::NotFound("this backup".to_owned()).into());
+        return Err(gone().into());
     }
-    let (backups, gone) = (backups(&gateway), id.clone());
+    let (backups, subject) = (backups(&gateway), id.clone());
     let work = move |connection: &mut _| {
-        accounting::transaction(connection, |connection| match backups.remove(&gone)? {
+        accounting::transaction(connection, |connection| match backups.remove(&subject)? {
             None => Ok(()),
-            Some(kept) => trail.leave(connection, "backup.delete", &gone, &difference::removed(&view(kept))),
+            Some(kept) => trail.leave(connection, "backup.delete", &subject, &difference::removed(&view(kept))),
         })
     };
     gateway.store.run(work).await?;
     Ok(deleted(&id))
+}
+
+fn gone() -> Error {
+    Error::NotFound("this backup".to_owned())
 }
 
 fn backups(gateway: &Gateway) -> Backups {
