@@ -242,11 +242,17 @@ fn open_store(location: &Location, config: &Config, instance: &Instance, pool: P
 fn replay_orphans(store: &Store, folder: &Path) -> Result<(), Error> {
     for mut orphan in Spool::orphans(folder)? {
         let entries = orphan.entries()?;
-        let moved = store.run_blocking(|connection| replay::replay(connection, &entries, clock::now()))?;
-        if moved > 0 {
-            log::warn!("{moved} sessions' usage was kept here while the store was away; now it is booked");
+        let entered = store.run_blocking(|connection| replay::replay(connection, &entries, clock::now()))?;
+        if entered.moved > 0 {
+            log::warn!("{} sessions' usage was kept here while the store was away; now it is booked", entered.moved);
         }
-        orphan.remove();
+        if entered.left_out > 0 {
+            log::error!(
+                "{} sessions' licenses are not in the store; their usage is kept as *.unread",
+                entered.left_out
+            );
+        }
+        orphan.end(entered.left_out > 0);
     }
     Ok(())
 }

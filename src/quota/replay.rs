@@ -1,6 +1,6 @@
 //! Enters into the store what a spool has kept: how far sessions had come when their process ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -9,33 +9,47 @@ use crate::error::Error;
 use crate::store::accounting::{self, NewSession};
 use crate::store::backend::AnyConnection;
 use crate::store::continuity::{self, SessionRow};
+use crate::store::licenses;
 use crate::store::spool::Entry;
 use crate::store::usage::{self, UsageEvent};
 
 /// Sessions entered in one transaction.
 const AT_ONCE: usize = 500;
 
+/// What became of a spool's entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// Sessions that moved.
+    pub moved: usize,
+    /// Those of licenses that the store hasn't: it was restored from an older backup. They are left out.
+    pub left_out: usize,
+}
+
 /// Enters entries, as often as one likes: marks only rise, a session that is beyond is left alone, and so is one
-/// that another process has taken over. Returns how many sessions moved. Blocks.
+/// that another process has taken over. Blocks.
 ///
 /// # Errors
 /// `StorageUnavailable`; what was entered by then stays.
-pub fn replay(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> Result<usize, Error> {
-    let mut moved = 0;
+pub fn replay(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> Result<Entered, Error> {
+    let mut total = Entered::default();
     for entries in entries.chunks(AT_ONCE) {
-        moved += accounting::transaction(connection, |connection| {
+        let entered = accounting::transaction(connection, |connection| {
             accounting::lock_ledger(connection)?;
             enter(connection, entries, now)
         })?;
+        total.moved += entered.moved;
+        total.left_out += entered.left_out;
     }
-    Ok(moved)
+    Ok(total)
 }
 
-fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> Result<usize, Error> {
+fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> Result<Entered, Error> {
     let ids: Vec<String> = entries.iter().map(|entry| entry.session_id.clone()).collect();
     let rows = continuity::find_all(connection, &ids)?;
     let known: HashMap<&str, &SessionRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let missing: Vec<&Entry> = entries.iter().filter(|entry| !known.contains_key(entry.session_id.as_str())).collect();
+    let mut missing: Vec<&Entry> =
+        entries.iter().filter(|entry| !known.contains_key(entry.session_id.as_str())).collect();
+    let left_out = leave_out_strangers(connection, &mut missing)?;
     let mut requests = Sums::default();
     let begun: Vec<NewSession> = missing.iter().map(|entry| new_session(entry)).collect();
     accounting::open_sessions(connection, &begun)?;
@@ -62,7 +76,21 @@ fn enter(connection: &mut AnyConnection, entries: &[Entry], now: Timestamp) -> R
     }
     let events: Vec<UsageEvent> = steps.iter().filter(|step| step.unrecorded()).map(Step::event).collect();
     usage::append(connection, &events)?;
-    Ok(steps.len())
+    Ok(Entered { moved: steps.len(), left_out })
+}
+
+/// Leaves out sessions whose license the store hasn't; tells how many there were.
+fn leave_out_strangers(connection: &mut AnyConnection, missing: &mut Vec<&Entry>) -> Result<usize, Error> {
+    let payers: HashSet<&str> = missing.iter().map(|entry| entry.license_id.as_str()).collect();
+    if payers.is_empty() {
+        return Ok(0);
+    }
+    let payers: Vec<String> = payers.into_iter().map(str::to_owned).collect();
+    let found: HashSet<String> =
+        licenses::find_all(connection, &payers)?.into_iter().map(|license| license.id).collect();
+    let before = missing.len();
+    missing.retain(|entry| found.contains(&entry.license_id));
+    Ok(before - missing.len())
 }
 
 /// One session's way from what the store has to what the spool has.

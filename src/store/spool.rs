@@ -179,8 +179,19 @@ impl Spool {
 
     /// Removes the file: all of it was entered.
     pub fn remove(self) {
-        let Self { connection, path, _lock } = self;
+        self.end(false);
+    }
+
+    /// Removes the file once it was entered. `keeps`: not all of it could be, so it is kept as `*.unread`.
+    pub fn end(self, keeps: bool) {
+        let Self { mut connection, path, _lock } = self;
+        // What is kept is one file.
+        let whole = !keeps || connection.batch_execute("PRAGMA journal_mode = DELETE").is_ok();
         drop(connection);
+        if keeps && (!whole || std::fs::rename(&path, path.with_extension("unread")).is_err()) {
+            log::error!("{} could not be set aside and stays where it is", path.display());
+            return;
+        }
         // The lock's file last: who finds it without the other has nothing to do.
         for ending in ["db", "db-wal", "db-shm", "lock"] {
             let file = path.with_extension(ending);

@@ -265,7 +265,7 @@ fn what_was_spooled_is_booked_by_the_next_process() {
         let direct = Store::open(Location::Postgres(stage.database.url.clone())).unwrap();
         for moved in [1, 0] {
             let replay = |c: &mut _| livetranslate::quota::replay::replay(c, &entries, livetranslate::clock::now());
-            assert_eq!(direct.run_blocking(replay).unwrap(), moved);
+            assert_eq!(direct.run_blocking(replay).unwrap().moved, moved);
             let stored = stage.stored();
             assert_eq!((stored.used, stored.recorded, stored.live), (110 * 1_600, 110 * 1_600, 0));
         }

@@ -4,11 +4,13 @@ use diesel::prelude::*;
 use livetranslate::clock;
 use livetranslate::quota::{healing, replay};
 use livetranslate::store::backend::AnyConnection;
-use livetranslate::store::connection::Location;
+use livetranslate::store::connection::{Location, Store};
 use livetranslate::store::schema::sessions;
 use livetranslate::store::spool::{Entry, Spool};
 use proptest::prelude::*;
+use serde_json::json;
 
+use crate::support::app::on_both_stores;
 use crate::support::ledger::{instance, recorded, sessions_stored, store_with, used_and_reserved};
 
 #[derive(Debug, Clone)]
@@ -65,7 +67,7 @@ proptest! {
         let mut entries: Vec<Entry> = (0..4).map(entry).collect();
         let mut spool = Spool::open(&folder.path().join("spool"), "dead").unwrap();
         let mut copies: Vec<Vec<Entry>> = Vec::new();
-        let enter = |entries: &[Entry]| store.run_blocking(|c| replay::replay(c, entries, clock::now())).unwrap();
+        let enter = |entries: &[Entry]| store.run_blocking(|c| replay::replay(c, entries, clock::now())).unwrap().moved;
         let heal = || store.run_blocking(|c| healing::heal(c, &[], &instance("other"), clock::now())).unwrap();
         for act in acts {
             match act {
@@ -107,7 +109,7 @@ proptest! {
 fn settings_that_the_store_lacks_come_with_the_spool() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_with(Location::Sqlite(folder.path().join("x.db")), 1 << 40);
-    let enter = |entries: &[Entry]| store.run_blocking(|c| replay::replay(c, entries, clock::now())).unwrap();
+    let enter = |entries: &[Entry]| store.run_blocking(|c| replay::replay(c, entries, clock::now())).unwrap().moved;
     let settings = || -> Option<String> {
         let read = |c: &mut AnyConnection| Ok(sessions::table.select(sessions::settings).first(c)?);
         store.run_blocking(read).unwrap()
@@ -123,4 +125,24 @@ fn settings_that_the_store_lacks_come_with_the_spool() {
     assert_eq!(enter(&[Entry { settings: Some("older".to_owned()), ..french }]), 0, "the store has heard more");
     enter(&[Entry { samples: 4_800, settings: Some("english".to_owned()), ..entry(0) }]);
     assert_eq!(settings().as_deref(), Some("english"));
+}
+
+#[test]
+fn a_license_that_the_store_lacks_keeps_nobody_from_starting() {
+    on_both_stores(async |app| {
+        let license = app.operator().post("/admin/licenses", &json!({})).await.body;
+        let spools = app.folder().join("data/spool");
+        let mut spool = Spool::open(&spools, "dead").unwrap();
+        let known = Entry { license_id: license["id"].as_str().unwrap().to_owned(), samples: 1_600, ..entry(0) };
+        spool.write(&[known, Entry { samples: 3_200, ..entry(1) }]).unwrap();
+        drop(spool);
+        let next = app.start_beside(|config| config.store.data_dir = app.folder().join("data")).await;
+        let read = |c: &mut AnyConnection| {
+            Ok(sessions::table.select((sessions::id, sessions::booked_samples)).load::<(String, i64)>(c)?)
+        };
+        let store = Store::open(Location::parse(app.store_url()).unwrap()).unwrap();
+        assert_eq!(store.run_blocking(read).unwrap(), [("s0".to_owned(), 1_600)]);
+        assert!(spools.join("dead.unread").exists() && !spools.join("dead.db").exists());
+        next.stop().await;
+    });
 }
