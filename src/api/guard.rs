@@ -1,6 +1,6 @@
 //! Who may come in: reads the caller's credential and asks the store, on every use.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -347,7 +347,9 @@ pub fn client_address(request: &HttpRequest, config: &Config) -> IpAddr {
     let hops: Vec<&str> = hops.flat_map(|value| value.split(',')).map(str::trim).collect();
     let mut address = peer;
     for hop in hops.into_iter().rev() {
-        let Ok(parsed) = hop.parse::<IpAddr>() else { break };
+        // Some proxies name the port too.
+        let named = hop.parse::<IpAddr>().ok();
+        let Some(parsed) = named.or_else(|| hop.parse::<SocketAddr>().ok().map(|peer| peer.ip())) else { break };
         address = parsed.to_canonical();
         if !trusted(&address) {
             break;

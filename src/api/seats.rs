@@ -39,14 +39,17 @@ const QUESTIONS: u64 = 6_000;
 /// alone is looked at.
 ///
 /// # Errors
-/// `InvalidRequest` for a body of another shape, `RateLimited`, `StorageUnavailable`.
+/// `StorageUnavailable`, `Internal`: nothing is known of the license then.
 pub async fn validate(request: HttpRequest, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
-    let fields = read(&body)?;
-    let (caller, usable) = match guard::examine(&request).await {
-        Ok(found) => found,
-        Err(Error::InvalidApiKey) => return Ok(answer(StatusCode::OK, &verdict(&Err(Error::InvalidApiKey)))),
-        Err(error) => return Err(error.into()),
-    };
+    match examine(&request, gateway, &body).await {
+        Err(refusal) if refusal.row().status < 500 => Ok(answer(StatusCode::OK, &verdict(&Err(refusal)))),
+        outcome => Ok(outcome?),
+    }
+}
+
+async fn examine(request: &HttpRequest, gateway: Data<Gateway>, body: &Body) -> Result<HttpResponse, Error> {
+    let fields = read(body)?;
+    let (caller, usable) = guard::examine(request).await?;
     let _pass = pace(&gateway, &caller).await?;
     let (now, seat) = (clock::now(), Seat::of(&gateway, &caller, fields)?);
     let license = ValidatedLicense {

@@ -258,7 +258,12 @@ async fn bill(
         let usual = || gateway.quota.calls().usual_output(&payer).unsigned_abs().max(USUAL_OUTPUT);
         head.input_tokens.saturating_add(head.most_output.unwrap_or_else(usual))
     };
-    pass.set_aside(tokens, Instant::now()).await?;
+    // A budget must hold all that the call may use; the pace of a license goes by what its calls do use.
+    let paced = match head.most_output {
+        Some(_) => tokens,
+        None => tokens.min(head.input_tokens.saturating_add(gateway.quota.calls().usual_output(&payer).unsigned_abs())),
+    };
+    pass.set_aside(paced, Instant::now()).await?;
     let share = if api.is_metered() {
         let need = Amounts { tokens: i64::try_from(tokens).unwrap_or(i64::MAX), requests: 1 };
         Some(gateway.quota.reserve(&payer, need).await?)

@@ -69,26 +69,28 @@ pub fn anthropic_kind(error: &Error) -> &'static str {
 #[must_use]
 pub fn error_body(dialect: Dialect, error: &Error, request_id: &str) -> serde_json::Value {
     let row = error.row();
+    let with_reset = |mut body: serde_json::Value| {
+        if let (Error::InsufficientQuota { resets_at }, Some(body)) = (error, body.as_object_mut()) {
+            body.insert("resets_at".to_owned(), json!(resets_at));
+        }
+        body
+    };
     match dialect {
         Dialect::Openai => {
-            let mut inner = json!({
+            let inner = json!({
                 "message": error.to_string(),
                 "type": row.kind,
                 "param": error.param(),
                 "code": row.code,
             });
-            if let (Error::InsufficientQuota { resets_at }, Some(inner)) = (error, inner.as_object_mut()) {
-                inner.insert("resets_at".to_owned(), json!(resets_at));
-            }
-            json!({ "error": inner, "request_id": request_id })
+            json!({ "error": with_reset(inner), "request_id": request_id })
         }
-        Dialect::Anthropic => json!({
-            "type": "error",
-            "error": { "type": anthropic_kind(error), "message": error.to_string() },
-            "request_id": request_id,
-        }),
+        Dialect::Anthropic => {
+            let inner = json!({ "type": anthropic_kind(error), "message": error.to_string() });
+            json!({ "type": "error", "error": with_reset(inner), "request_id": request_id })
+        }
         Dialect::Dashscope => {
-            json!({ "code": row.code, "message": error.to_string(), "request_id": request_id })
+            with_reset(json!({ "code": row.code, "message": error.to_string(), "request_id": request_id }))
         }
     }
 }

@@ -209,7 +209,8 @@ impl Dialogue {
 
 fn error_event(error: &Error) -> ByteString {
     let (row, message) = (error.row(), error.to_string());
-    let fault = realtime::Fault { kind: row.kind, code: row.code, message: &message, param: error.param() };
+    let resets_at = if let Error::InsufficientQuota { resets_at } = error { Some(*resets_at) } else { None };
+    let fault = realtime::Fault { kind: row.kind, code: row.code, message: &message, param: error.param(), resets_at };
     realtime::error_event(&ids::event(), &fault)
 }
 

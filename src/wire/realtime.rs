@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use bytestring::ByteString;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -254,6 +255,9 @@ pub struct Fault<'a> {
     pub message: &'a str,
     /// The field at fault.
     pub param: Option<&'a str>,
+    /// Of a budget that is used up: when it has something again, null where that isn't known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resets_at: Option<Option<Timestamp>>,
 }
 
 /// `session.finish`, sent when a client left without it, or may send no more.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::access::Operator;
 use super::accounts::{locked, show_one, told};
+use super::body::NoFields;
 use super::difference;
 use super::keys::deleted;
 use super::trail::Trail;
+use super::version;
 use crate::api::refusal::Refusal;
 use crate::clock;
 use crate::error::Error;
@@ -56,7 +58,12 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn drain(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn drain(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     switch(&operator, &gateway, id.into_inner(), (State::Draining, "account.drain")).await
 }
 
@@ -64,7 +71,12 @@ pub async fn drain(operator: Operator, gateway: Data<Gateway>, id: Path<String>)
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn enable(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn enable(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     switch(&operator, &gateway, id.into_inner(), (State::Enabled, "account.enable")).await
 }
 
@@ -72,7 +84,12 @@ pub async fn enable(operator: Operator, gateway: Data<Gateway>, id: Path<String>
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn disable(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn disable(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     switch(&operator, &gateway, id.into_inner(), (State::Disabled, "account.disable")).await
 }
 
@@ -83,9 +100,10 @@ async fn switch(
     (state, action): (State, &'static str),
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, operator, clock::now());
-    let (wanted, known) = (id.clone(), gateway.accounts.clone());
+    let (wanted, known, expected) = (id.clone(), gateway.accounts.clone(), operator.if_match.clone());
     let work = move |connection: &mut _| {
         locked(connection, &known, &wanted, |connection, account| {
+            version::require(expected.as_deref(), &version::of_account(&account))?;
             if account.state == state.word() {
                 return Ok(());
             }
@@ -153,7 +171,7 @@ fn replace(connection: &mut AnyConnection, row: StoredAccount, sealed: String, t
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn test(_: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn test(_: Operator, gateway: Data<Gateway>, id: Path<String>, _: NoFields) -> Result<HttpResponse, Refusal> {
     let account = gateway.accounts.fresh(&id).await?;
     let account = account.ok_or_else(|| Error::NotFound("this account".to_owned()))?;
     let found = probe::probe(&account).await;

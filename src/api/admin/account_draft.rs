@@ -65,6 +65,11 @@ pub fn changed(
     name.map_or(Ok(()), |name| self::name(name))?;
     let credential = given("credential", &fields.credential)?.map(|text| self::credential(text)).transpose()?;
     let base_url = fields.base_url.as_ref().map(|url| base_url(kind, url.as_deref())).transpose()?;
+    let moves = base_url.as_ref().is_some_and(|url| *url != account.base_url && !account.base_url.is_empty());
+    if moves && credential.is_none() {
+        let message = "a new base_url needs the credential again: the present one is not sent to another server";
+        return Err(Error::field("credential", message));
+    }
     let mode = fields.mode.as_ref().map(|word| mode(kind, word.as_deref())).transpose()?;
     let state = fields.state.as_ref().map(|word| state(word.as_deref())).transpose()?;
     let models = fields.models.as_ref().map(|models| models.clone().unwrap_or_default());

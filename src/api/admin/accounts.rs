@@ -16,6 +16,7 @@ use super::licenses::no_store;
 use super::once::{self, Outcome};
 use super::paging::{self, ListQuery};
 use super::trail::Trail;
+use super::version;
 use crate::accounts::{Accounts, MOST};
 use crate::api::refusal::Refusal;
 use crate::clock;
@@ -112,6 +113,7 @@ pub async fn change(
     let (wanted, known) = (id.clone(), gateway.accounts.clone());
     let work = move |connection: &mut _| {
         locked(connection, &known, &wanted, |connection, account| {
+            version::require(operator.if_match.as_deref(), &version::of_account(&account))?;
             if let Some(own) = known.of_environment(&account.id) {
                 account_draft::refuse_environments(&fields, own)?;
             }
@@ -153,7 +155,9 @@ pub fn locked(
 /// # Errors
 /// `NotFound`.
 pub async fn show_one(gateway: &Gateway, id: String) -> Result<HttpResponse, Refusal> {
-    Ok(HttpResponse::Ok().json(view_of(gateway, id).await?))
+    let view = view_of(gateway, id).await?;
+    let tag = version::etag(&version::of_time(view.updated_at.as_microsecond()));
+    Ok(HttpResponse::Ok().insert_header(tag).json(view))
 }
 
 async fn view_of(gateway: &Gateway, id: String) -> Result<AccountView, Error> {

@@ -73,6 +73,25 @@ impl Body {
     }
 }
 
+/// The body of an action that takes no fields: none at all, or an empty object.
+pub struct NoFields;
+
+impl FromRequest for NoFields {
+    type Error = Refusal;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Refusal>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let body = Body::from_request(request, payload);
+        Box::pin(async move {
+            let Nothing {} = body.await?.read_or_default()?;
+            Ok(Self)
+        })
+    }
+}
+
 /// The fields of a JSON object.
 ///
 /// # Errors

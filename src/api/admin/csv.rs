@@ -33,6 +33,10 @@ fn line(cells: impl Iterator<Item = String>) -> String {
 }
 
 fn quoted(cell: &str) -> String {
+    // A caller chose some of these words: a program that shows tables must not take them for formulas.
+    if cell.starts_with(['=', '+', '-', '@', '\t']) && cell.parse::<f64>().is_err() {
+        return format!("\"'{}\"", cell.replace('"', "\"\""));
+    }
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::access::Operator;
-use super::body::Body;
+use super::body::{Body, NoFields};
 use super::edit;
 use super::keys::{self, Loaded, answer, deleted, leave_difference, locked, refuse_deleted, require};
 use super::licenses::no_store;
@@ -67,7 +67,12 @@ pub async fn delete(operator: Operator, gateway: Data<Gateway>, id: Path<String>
 ///
 /// # Errors
 /// `PreconditionFailed`, `Conflict` for a deleted key, `NotFound`.
-pub async fn block(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn block(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     let loaded = switch(operator, &gateway, id.into_inner(), KeyStatus::Blocked).await?;
     gateway.roster.end_key(&loaded.0.id, Error::LicenseSuspended);
     Ok(answer(&loaded, clock::now()))
@@ -77,7 +82,12 @@ pub async fn block(operator: Operator, gateway: Data<Gateway>, id: Path<String>)
 ///
 /// # Errors
 /// `PreconditionFailed`, `Conflict` for a deleted key, `NotFound`.
-pub async fn unblock(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn unblock(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     let loaded = switch(operator, &gateway, id.into_inner(), KeyStatus::Active).await?;
     Ok(answer(&loaded, clock::now()))
 }
@@ -174,6 +184,7 @@ pub async fn reset_usage(
     operator: Operator,
     gateway: Data<Gateway>,
     id: Path<String>,
+    _: NoFields,
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let (now, expected) = (trail.now(), operator.if_match);

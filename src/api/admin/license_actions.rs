@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::access::Operator;
-use super::body::Body;
+use super::body::{Body, NoFields};
 use super::difference;
 use super::edit::{self, Whole};
 use super::filling;
@@ -31,7 +31,12 @@ const MOST_DAYS: u32 = 36_600;
 ///
 /// # Errors
 /// `Conflict` for a revoked license, `NotFound`.
-pub async fn suspend(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn suspend(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     let whole = set_status(operator, &gateway, id.into_inner(), Status::Suspended).await?;
     gateway.license_changed(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseSuspended);
@@ -42,7 +47,12 @@ pub async fn suspend(operator: Operator, gateway: Data<Gateway>, id: Path<String
 ///
 /// # Errors
 /// `Conflict` for a revoked license, `NotFound`.
-pub async fn reinstate(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn reinstate(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     let whole = set_status(operator, &gateway, id.into_inner(), Status::Active).await?;
     gateway.license_changed(&whole.0.id);
     Ok(answer(&whole, clock::now()))
@@ -52,7 +62,12 @@ pub async fn reinstate(operator: Operator, gateway: Data<Gateway>, id: Path<Stri
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn revoke(operator: Operator, gateway: Data<Gateway>, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn revoke(
+    operator: Operator,
+    gateway: Data<Gateway>,
+    id: Path<String>,
+    _: NoFields,
+) -> Result<HttpResponse, Refusal> {
     let whole = set_status(operator, &gateway, id.into_inner(), Status::Revoked).await?;
     gateway.license_changed(&whole.0.id);
     gateway.roster.end_license(&whole.0.id, Error::LicenseRevoked);
@@ -178,6 +193,7 @@ pub async fn reset_usage(
     operator: Operator,
     gateway: Data<Gateway>,
     id: Path<String>,
+    _: NoFields,
 ) -> Result<HttpResponse, Refusal> {
     let trail = Trail::new(&gateway.config, &operator, clock::now());
     let (now, expected) = (trail.now(), operator.if_match);

@@ -86,7 +86,7 @@ impl Request {
     ) -> Result<Outcome, Error> {
         let oldest_us = self.oldest_us();
         let Some((id, body_hash)) = self.repeat else {
-            return accounting::transaction(connection, make).map(|()| Outcome::New);
+            return accounting::transaction(connection, |connection| locked(connection, make)).map(|()| Outcome::New);
         };
         if let Some(made) = idempotency::find(connection, &id, oldest_us)? {
             return earlier(made, &body_hash);
@@ -95,7 +95,7 @@ impl Request {
             Made { id: id.clone(), body_hash: body_hash.clone(), subject, created_at_us: self.now.as_microsecond() };
         let outcome = accounting::transaction(connection, |connection| {
             idempotency::insert(connection, &made, oldest_us)?;
-            make(connection)
+            locked(connection, make)
         });
         match outcome {
             Ok(()) => Ok(Outcome::New),
@@ -107,6 +107,15 @@ impl Request {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whatever is made looks first whether it may be: nobody else changes anything meanwhile.
+fn locked(
+    connection: &mut AnyConnection,
+    make: impl FnOnce(&mut AnyConnection) -> Result<(), Error>,
+) -> Result<(), Error> {
+    accounting::lock_ledger(connection)?;
+    make(connection)
 }
 
 fn earlier(made: Made, body_hash: &str) -> Result<Outcome, Error> {

@@ -4,6 +4,7 @@ use actix_web::http::header::{self, HeaderName};
 
 use crate::error::Error;
 use crate::license::{ApiKey, License};
+use crate::store::accounts::StoredAccount;
 
 /// The header that names a version.
 #[must_use]
@@ -22,6 +23,12 @@ pub fn of_license(license: &License) -> String {
 pub fn of_key(key: &ApiKey, license: &License) -> String {
     let (own, of_license) = (key.updated_at.as_microsecond(), license.updated_at.as_microsecond());
     if key.own_license { format!("\"{own}-{of_license}\"") } else { of_time(own) }
+}
+
+/// The version of an upstream account.
+#[must_use]
+pub fn of_account(account: &StoredAccount) -> String {
+    of_time(account.updated_at.as_microsecond())
 }
 
 /// The version of what last changed then.
