@@ -94,8 +94,8 @@ impl Presence {
         let announced = Arc::new(Notify::new());
         let wake = announced.clone();
         let listener = announcements::listen(location, move || wake.notify_one())?;
-        let rounds =
-            Rounds::new(gateway.store.clone(), gateway.roster.clone(), gateway.running.clone(), instance.id.clone());
+        let callers = (gateway.running.clone(), gateway.credentials.clone());
+        let rounds = Rounds::new(gateway.store.clone(), gateway.roster.clone(), callers, instance.id.clone());
         let tasks = vec![
             actix_web::rt::spawn(rounds.make(announced)),
             actix_web::rt::spawn(gateway.running.clone().keep_time()),

@@ -1,17 +1,19 @@
 //! Callers whom the store has found good: who need not be looked up again for a moment, and who may still come in
 //! while it is away.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::license::{self, ApiKey, License};
+use jiff::Timestamp;
+
+use crate::license::{self, ApiKey, License, Version};
 
 /// Callers remembered at most; beyond that who came first is forgotten first.
 const CALLERS: usize = 10_000;
 
 /// For so long the store is not asked again about a credential. A change made here is heeded at once, one made on
-/// another instance after this.
+/// another instance after this, or when its announcement is heard.
 pub const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// What a credential stood for when it was last used.
@@ -25,8 +27,9 @@ pub struct Credentials {
 
 #[derive(Default)]
 struct Kept {
-    /// By the credential's hash: the credential itself is not kept.
-    callers: HashMap<[u8; 32], (Known, Instant)>,
+    /// By the credential's hash: the credential itself is not kept. With when the store was asked, unless something
+    /// may have changed since.
+    callers: HashMap<[u8; 32], (Known, Option<Instant>)>,
     order: VecDeque<[u8; 32]>,
 }
 
@@ -35,7 +38,7 @@ impl Credentials {
     pub fn remember(&self, credential: &str, license: &License, key: Option<&ApiKey>, now: Instant) {
         let hash = license::digest_of(credential);
         let mut kept = self.kept();
-        if kept.callers.insert(hash, (Arc::new((license.clone(), key.cloned())), now)).is_some() {
+        if kept.callers.insert(hash, (Arc::new((license.clone(), key.cloned())), Some(now))).is_some() {
             return;
         }
         kept.order.push_back(hash);
@@ -56,7 +59,7 @@ impl Credentials {
     pub fn fresh(&self, credential: &str, now: Instant) -> Option<Known> {
         let kept = self.kept();
         let (known, since) = kept.callers.get(&license::digest_of(credential))?;
-        (now.saturating_duration_since(*since) < FRESH_FOR).then(|| known.clone())
+        since.is_some_and(|since| now.saturating_duration_since(since) < FRESH_FOR).then(|| known.clone())
     }
 
     /// The store says that this credential is not good.
@@ -72,6 +75,33 @@ impl Credentials {
         self.retain(|known| known.0.id != license_id);
     }
 
+    /// Any license or key may have changed: the store is asked before the next use of each. Returns the ids of all
+    /// that are remembered.
+    #[must_use]
+    pub fn doubt_all(&self) -> Vec<String> {
+        let mut kept = self.kept();
+        let mut ids = BTreeSet::new();
+        for (known, since) in kept.callers.values_mut() {
+            *since = None;
+            ids.insert(known.0.id.clone());
+            ids.extend(known.1.as_ref().map(|key| key.id.clone()));
+        }
+        ids.into_iter().collect()
+    }
+
+    /// The store was asked how the licenses and keys `asked` stand: whoever has changed, or is gone, is forgotten.
+    pub fn forget_changed(&self, asked: &[String], found: &[Version]) {
+        let asked: HashSet<&str> = asked.iter().map(String::as_str).collect();
+        let found: HashMap<&str, &Version> = found.iter().map(|version| (version.0.as_str(), version)).collect();
+        let same = |known: &Version| {
+            !asked.contains(known.0.as_str()) || found.get(known.0.as_str()).is_some_and(|found| *found == known)
+        };
+        self.retain(|known| {
+            let (license, key) = &**known;
+            same(&license_version(license)) && key.as_ref().is_none_or(|key| same(&key_version(key)))
+        });
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,6 +115,24 @@ impl Credentials {
             order.retain(|hash| callers.contains_key(hash));
         }
     }
+}
+
+fn license_version(license: &License) -> Version {
+    Version(
+        license.id.clone(),
+        license.status.word().to_owned(),
+        license.updated_at.as_microsecond(),
+        license.expires_at.map(Timestamp::as_microsecond),
+    )
+}
+
+fn key_version(key: &ApiKey) -> Version {
+    Version(
+        key.id.clone(),
+        key.status.word().to_owned(),
+        key.updated_at.as_microsecond(),
+        key.expires_at.map(Timestamp::as_microsecond),
+    )
 }
 
 #[cfg(test)]
@@ -128,6 +176,24 @@ mod tests {
         assert!(callers.fresh("b", now + FRESH_FOR).is_none() && callers.recall("b").is_some());
         callers.forget("b");
         assert!(callers.recall("b").is_none());
+    }
+
+    #[test]
+    fn who_changed_elsewhere_is_forgotten() {
+        let (callers, now) = (Credentials::default(), Instant::now());
+        for number in 1..=4 {
+            callers.remember(&number.to_string(), &license(&format!("lic_{number}")), None, now);
+        }
+        let asked = callers.doubt_all();
+        assert_eq!(asked, ["lic_1", "lic_2", "lic_3", "lic_4"]);
+        assert!(callers.fresh("1", now).is_none() && callers.recall("1").is_some());
+        callers.remember("5", &license("lic_5"), None, now);
+        let same = |id: &str| license_version(&license(id));
+        let suspended = Version("lic_2".to_owned(), "suspended".to_owned(), 0, None);
+        let narrowed = Version("lic_3".to_owned(), "active".to_owned(), 1, None);
+        callers.forget_changed(&asked, &[same("lic_1"), suspended, narrowed]);
+        let known = ["1", "2", "3", "4", "5"].map(|credential| callers.recall(credential).is_some());
+        assert_eq!(known, [true, false, false, false, true]);
     }
 
     #[test]

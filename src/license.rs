@@ -156,6 +156,11 @@ pub struct ApiKey {
     pub previous: Option<(String, Timestamp)>,
 }
 
+/// Which version of a license or key somebody knows: its id, its status, when it last changed and when it ends, in
+/// microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(pub String, pub String, pub i64, pub Option<i64>);
+
 /// What the operator decided about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStatus {

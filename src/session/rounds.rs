@@ -10,24 +10,30 @@ use tokio::sync::Notify;
 use super::control::Control;
 use super::roster::Roster;
 use crate::clock;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::license;
 use crate::quota::running::RunningCalls;
 use crate::store::connection::Store;
 use crate::store::continuity::Standing;
-use crate::store::{announcements, continuity};
+use crate::store::{announcements, continuity, rights};
 
 /// Between two looks at whether something was announced.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at every session, announced or not: somebody may have mended the store by hand.
 const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(10);
+/// Licenses and keys asked about at once: others come in between.
+const AT_ONCE: usize = 2_000;
 
 /// What the rounds know.
 pub struct Rounds {
     store: Store,
     roster: Roster,
     calls: RunningCalls,
+    credentials: Credentials,
     instance_id: String,
+    /// Something was announced just now: whoever was let in meanwhile is compared once more.
+    compares: bool,
     /// The version that was looked at, and when.
     looked: Option<(i64, Instant)>,
     /// Sessions' ends as they were told.
@@ -37,8 +43,13 @@ pub struct Rounds {
 impl Rounds {
     /// Rounds over the sessions of a roster, and calls.
     #[must_use]
-    pub fn new(store: Store, roster: Roster, calls: RunningCalls, instance_id: String) -> Self {
-        Self { store, roster, calls, instance_id, looked: None, told: HashMap::new() }
+    pub fn new(
+        store: Store,
+        roster: Roster,
+        (calls, credentials): (RunningCalls, Credentials),
+        instance_id: String,
+    ) -> Self {
+        Self { store, roster, calls, credentials, instance_id, compares: false, looked: None, told: HashMap::new() }
     }
 
     /// Makes them until it is dropped; `announced` hastens the next, and so does a doubt about a call.
@@ -60,6 +71,11 @@ impl Rounds {
         let fresh = |(seen, at): (i64, Instant)| seen == version && now.duration_since(at) < LOOK_AT_ALL_EVERY;
         let nothing_new = self.looked.is_some_and(fresh);
         self.calls.look(&self.store, !nothing_new).await?;
+        if !nothing_new || self.compares {
+            self.compares = true;
+            self.compare().await?;
+            self.compares = !nothing_new;
+        }
         if nothing_new {
             return Ok(());
         }
@@ -70,6 +86,16 @@ impl Rounds {
         }
         // What is announced meanwhile has another version.
         self.looked = Some((version, now));
+        Ok(())
+    }
+
+    /// Forgets the credentials whose licenses or keys have changed.
+    async fn compare(&self) -> Result<(), Error> {
+        for ids in self.credentials.doubt_all().chunks(AT_ONCE) {
+            let (ids, asked) = (ids.to_vec(), ids);
+            let found = self.store.run(move |connection| rights::versions(connection, &ids)).await?;
+            self.credentials.forget_changed(asked, &found);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use super::backend::AnyConnection;
 use super::schema::{api_keys, licenses};
 use crate::error::Error;
+use crate::license::Version;
 
 /// Licenses and keys asked about in one statement.
 const AT_ONCE: usize = 5_000;
@@ -53,4 +54,23 @@ pub fn of(connection: &mut AnyConnection, license_ids: &[String], key_ids: &[Str
         }
     }
     Ok(rights)
+}
+
+/// How those of these licenses and keys stand that there are.
+///
+/// # Errors
+/// The store's.
+pub fn versions(connection: &mut AnyConnection, ids: &[String]) -> Result<Vec<Version>, Error> {
+    type Row = (String, String, i64, Option<i64>);
+    use {api_keys as keys, licenses as all};
+    let mut found = Vec::new();
+    for ids in ids.chunks(AT_ONCE) {
+        let fields = (all::id, all::status, all::updated_at_us, all::expires_at_us);
+        let licenses: Vec<Row> = all::table.filter(all::id.eq_any(ids)).select(fields).load(connection)?;
+        let fields = (keys::id, keys::status, keys::updated_at_us, keys::expires_at_us);
+        let keys: Vec<Row> = keys::table.filter(keys::id.eq_any(ids)).select(fields).load(connection)?;
+        let version = |(id, status, updated_at_us, ends_us)| Version(id, status, updated_at_us, ends_us);
+        found.extend(licenses.into_iter().chain(keys).map(version));
+    }
+    Ok(found)
 }

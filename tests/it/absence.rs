@@ -7,8 +7,10 @@ use livetranslate::app::{self, Running};
 use livetranslate::config::Config;
 use livetranslate::config::settings::Secret;
 use livetranslate::simulator::server::{Options, Simulator};
+use livetranslate::store::announcements;
+use livetranslate::store::backend::AnyConnection;
 use livetranslate::store::connection::{Location, Store};
-use livetranslate::store::schema::{budgets, cushions, sessions, usage_events};
+use livetranslate::store::schema::{budgets, cushions, licenses, sessions, usage_events};
 use livetranslate::store::spool::Spool;
 use serde_json::json;
 
@@ -276,6 +278,40 @@ fn what_was_spooled_is_booked_by_the_next_process() {
         }
         let stored = stage.stored();
         assert_eq!((stored.used, stored.recorded), (110 * 1_600, 110 * 1_600), "nothing is booked twice");
+        stage.stop().await;
+    });
+}
+
+#[test]
+fn who_was_revoked_elsewhere_stays_outside_during_the_absence() {
+    on_stage(300, async |stage| {
+        let (alice, bob) = (stage.licensee(json!({})).await, stage.licensee(json!({})).await);
+        let mut call = bob.dial().await;
+        call.until("session.created").await;
+        call.finish().await;
+        let mut call = alice.dial().await;
+        call.until("session.created").await;
+        // As another instance does it.
+        let direct = Store::open(Location::parse(&stage.database.url).unwrap()).unwrap();
+        let revoke = |connection: &mut AnyConnection| {
+            let license = licenses::table.find(&alice.license_id);
+            diesel::update(license).set(licenses::status.eq("revoked")).execute(connection)?;
+            announcements::announce(connection)
+        };
+        direct.run_blocking(revoke).unwrap();
+        // It is heard of.
+        assert_eq!(call.ending().await.code(), 1008);
+        stage.until_settled().await;
+        stage.wire.set(Wire::Cut);
+        stage.until_database("unavailable").await;
+        let path = format!("/v1/realtime?model={MODEL}");
+        assert_eq!(alice.dial_at(&path).await.err(), Some(503));
+        let mut call = bob.dial().await;
+        call.until("session.created").await;
+        call.finish().await;
+        stage.wire.set(Wire::Whole);
+        stage.until_database("ok").await;
+        stage.until_settled().await;
         stage.stop().await;
     });
 }

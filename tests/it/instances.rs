@@ -1,8 +1,14 @@
 //! Several gateways on one PostgreSQL: what is said at one is done at the other.
 
+use std::time::Instant;
+
+use livetranslate::credentials::Credentials;
+use livetranslate::store::backend::AnyConnection;
+use livetranslate::store::connection::{Location, Store};
+use livetranslate::store::{keys, rights};
 use serde_json::{Value, json};
 
-use crate::support::app::{Backend, TestApp};
+use crate::support::app::{Backend, TestApp, on_both_stores};
 use crate::support::customer::{Call, Customer};
 
 /// Runs a test on two instances on one PostgreSQL.
@@ -143,5 +149,40 @@ fn a_budget_is_shared_to_its_end() {
         let seconds = first.upstream_samples() as f64 / 16_000.0;
         assert!((5.0..=6.1).contains(&seconds), "{seconds} s were accepted");
         assert!((alice.audio_used().await - seconds).abs() < 1e-9);
+    });
+}
+
+#[test]
+fn a_change_elsewhere_is_seen_in_what_is_remembered() {
+    on_both_stores(async |app| {
+        let operator = app.operator();
+        let store = Store::open(Location::parse(app.store_url()).unwrap()).unwrap();
+        for change in ["suspend", "narrow", "block", "rotate", "delete"] {
+            let license = operator.post("/admin/licenses", &json!({})).await.body;
+            let license_id = license["id"].as_str().unwrap();
+            let key = operator.post("/admin/keys", &json!({ "license_id": license_id })).await.body;
+            let (id, callers) = (key["id"].as_str().unwrap(), Credentials::default());
+            let read = |c: &mut AnyConnection| keys::find_with_license(c, id);
+            let (key, license) = store.run_blocking(read).unwrap().unwrap();
+            callers.remember("secret", &license, Some(&key), Instant::now());
+            let compare = || {
+                let asked = callers.doubt_all();
+                let found = store.run_blocking(|c| rights::versions(c, &asked)).unwrap();
+                callers.forget_changed(&asked, &found);
+                callers.recall("secret").is_some()
+            };
+            assert!(compare(), "nothing has changed");
+            let (of_license, of_key) = (format!("/admin/licenses/{license_id}"), format!("/admin/keys/{id}"));
+            let (method, path, body) = match change {
+                "suspend" => ("POST", format!("{of_license}/suspend"), "{}"),
+                "narrow" => ("PATCH", of_license, r#"{"models":["none"]}"#),
+                "delete" => ("DELETE", of_key, ""),
+                action => ("POST", format!("{of_key}/{action}"), "{}"),
+            };
+            let content = [("content-type", "application/json")];
+            let answer = operator.send(method, &path, &content, body.to_owned()).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert!(!compare(), "{change}");
+        }
     });
 }
