@@ -1,7 +1,7 @@
 //! How fast licenses and keys may call over all instances, as Redis counts it: by its own clock, each question in one
 //! step.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ const PREFIX: &str = "livetranslate";
 pub const LEASE: Duration = Duration::from_secs(30);
 /// Calls whose leases are renewed by one command.
 const AT_ONCE: usize = 1_000;
+/// Ends kept at most while Redis is away; the leases of those that ended first end by themselves.
+const ENDED: usize = 10_000;
 
 /// The pace that all instances on one Redis keep together; cheap to clone, shared by all threads.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ struct Leases {
     span: Duration,
     /// By call, where it is counted.
     held: Mutex<HashMap<String, Vec<String>>>,
+    /// Where calls were counted, and which, that ended while Redis was away. Locked after `held`.
+    ended: Mutex<VecDeque<(String, String)>>,
 }
 
 /// What Redis said.
@@ -68,7 +72,7 @@ impl SharedRates {
         let key = format!("{PREFIX}:probe");
         let probe = evalsha(&scripts.take, &[&key, &key]).arg(("", 0, 0, 0, 0, 0, 1, -1, -1)).to_owned();
         let redis = Redis::start(url, patience, Greeting { commands, probe }, metrics).await?;
-        let leases = Arc::new(Leases { span: lease, held: Mutex::default() });
+        let leases = Arc::new(Leases { span: lease, held: Mutex::default(), ended: Mutex::default() });
         let shared = Self { redis, scripts: Arc::new(scripts), leases };
         tokio::spawn(renew(Arc::downgrade(&shared.leases), shared.redis.clone(), shared.scripts.clone()));
         Ok(shared)
@@ -180,6 +184,10 @@ impl Leases {
     fn held(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn ended(&self) -> MutexGuard<'_, VecDeque<(String, String)>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A call that counts as running, until this is dropped or its process says nothing more.
@@ -200,14 +208,27 @@ impl Drop for Lease {
         // Held meanwhile: what is renewed is told before.
         let mut held = self.shared.leases.held();
         held.remove(&self.call);
+        let redis = &self.shared.redis;
         for calls in &self.counted {
-            self.shared.redis.tell(redis::cmd("ZREM").arg(calls).arg(&self.call).to_owned());
+            if redis.standing() == Standing::There {
+                redis.tell(end(calls, &self.call));
+            } else {
+                let mut ended = self.shared.leases.ended();
+                ended.push_back((calls.clone(), self.call.clone()));
+                if ended.len() > ENDED {
+                    ended.pop_front();
+                }
+            }
         }
     }
 }
 
+fn end(calls: &str, call: &str) -> Cmd {
+    redis::cmd("ZREM").arg(calls).arg(call).to_owned()
+}
+
 /// Renews the leases of running calls while there is somebody to hold them, and at once when Redis is back: it may have
-/// forgotten them.
+/// forgotten them. Tells it then of those that ended meanwhile, too.
 async fn renew(leases: std::sync::Weak<Leases>, redis: Redis, scripts: Arc<Scripts>) {
     let mut standing = redis.watch();
     loop {
@@ -215,6 +236,9 @@ async fn renew(leases: std::sync::Weak<Leases>, redis: Redis, scripts: Arc<Scrip
         let _either = tokio::time::timeout(span / 3, standing.changed()).await;
         let Some(leases) = leases.upgrade() else { return };
         let held = leases.held();
+        if redis.standing() == Standing::There {
+            leases.ended().drain(..).for_each(|(calls, call)| redis.tell(end(&calls, &call)));
+        }
         let mut running: HashMap<&str, Vec<&str>> = HashMap::new();
         for (call, counted) in held.iter() {
             counted.iter().for_each(|calls| running.entry(calls).or_default().push(call));

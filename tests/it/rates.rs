@@ -339,6 +339,30 @@ fn who_waits_for_a_slow_redis_has_waited_for_all() {
 }
 
 #[test]
+fn calls_that_ended_while_redis_was_away_take_no_place() {
+    actix_web::rt::System::new().block_on(async {
+        let redis = Redis::start();
+        // By itself none of them ends while this test runs.
+        let rates = rates(&redis, Duration::from_secs(3_600)).await;
+        let parallel = [subject("lic", Limits { max_parallel_requests: Some(2), ..Limits::default() })];
+        let pass = enter(&rates, &parallel).await.unwrap();
+        let _goes_on = enter(&rates, &parallel).await.unwrap();
+        redis.freeze();
+        while rates.standing() != Some(Standing::Away) {
+            drop(enter(&rates, &parallel).await);
+        }
+        drop(pass);
+        redis.thaw();
+        let one_is_left = async {
+            while redis.connection().zcard::<_, u64>("livetranslate:calls:{lic}:lic").unwrap() != 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), one_is_left).await.unwrap();
+    });
+}
+
+#[test]
 fn a_redis_that_was_never_there_keeps_nobody_waiting() {
     actix_web::rt::System::new().block_on(async {
         let redis = Redis::start();
