@@ -247,7 +247,7 @@ fn a_repeat_lets_no_backup_go() {
         let make =
             async |key: &str| operator.send("POST", "/admin/backups", &[("idempotency-key", key)], String::new()).await;
         let first = make("one").await;
-        let file = kept(&app, &first.body);
+        let file = kept(app, &first.body);
         let copy = || file.with_file_name(format!("{}.copy.db", livetranslate::ids::backup()));
         for _ in 1..livetranslate::store::backups::MOST {
             std::fs::copy(&file, copy()).unwrap();
