@@ -23,6 +23,7 @@ CREATE TABLE usage_sums (
 );
 CREATE INDEX usage_sums_by_license ON usage_sums (license_id, grain, start_us);
 CREATE INDEX usage_events_by_model ON usage_events (model, occurred_at_us);
+CREATE INDEX usage_events_by_key ON usage_events (key_id, occurred_at_us) WHERE key_id IS NOT NULL;
 CREATE INDEX sessions_by_start ON sessions (started_at_us);
 
 -- What an hourly task removes: rows from before this moment are gone, or go next.

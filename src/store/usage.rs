@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::backend::{AnyConnection, MultiBackend};
 use super::page::Page;
-use super::schema::{api_keys, usage_events};
+use super::schema::usage_events;
 use super::usage_report::Only;
 use super::usage_sums::{self, Counts, Used};
 use crate::error::Error;
@@ -167,11 +167,7 @@ fn narrowed(filter: &Filter) -> usage_events::BoxedQuery<'static, MultiBackend> 
     query = match filter.only.key_id.clone() {
         None => query,
         Some(id) if id.is_empty() => query.filter(key_id.is_null()),
-        // The license leads to it.
-        Some(id) => {
-            let of_key = api_keys::table.find(id.clone()).select(api_keys::license_id);
-            query.filter(key_id.eq(id)).filter(license_id.nullable().eq(of_key.single_value()).assume_not_null())
-        }
+        Some(id) => query.filter(key_id.eq(id)),
     };
     if let Some(name) = filter.only.model.clone() {
         query = query.filter(model.eq(name));

@@ -277,6 +277,10 @@ mod tests {
         assert!(same == account && credential.is_none());
         let all = json!({"mode": null, "base_url": null, "models": null, "weight": null, "priority": null,
             "max_concurrency": null, "state": null});
+        // What moves an account to another server needs the credential again.
+        assert_eq!(patched(&account, all.clone()).unwrap_err().param(), Some("credential"));
+        let mut all = all;
+        all["credential"] = json!("sk-x");
         let (cleared, _) = patched(&account, all).unwrap();
         let plain = drafted(json!({"name": "main", "kind": "dashscope", "credential": "sk-x"})).unwrap().0;
         assert_eq!(cleared, plain);
