@@ -19,7 +19,7 @@ diesel::define_sql_function! {
 }
 
 /// The `LIKE` pattern that finds `text` anywhere, with `\` as its escape. Ids have ASCII alone; what people write is
-/// to be compared by [`lower`] on both sides, since backends differ in what they know of other letters.
+/// to be compared by [`lower()`] on both sides, since backends differ in what they know of other letters.
 pub(super) fn pattern(text: &str) -> String {
     let escaped = text.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
