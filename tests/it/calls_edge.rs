@@ -101,8 +101,11 @@ fn limits_apply_before_a_body_is_read() {
         assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
         let poor = app.licensee_with(json!({"tpm_limit": 500})).await;
         let poor = Caller::new(app.url(), &poor.token);
-        assert_eq!(poor.post(CHAT, &Caller::question("x")).await.status, 200);
-        let refused = poor.post(CHAT, &Caller::question("x")).await;
+        let mut long = Caller::question("x");
+        long["max_tokens"] = json!(480);
+        assert_eq!(poor.post(CHAT, &long).await.status, 200);
+        assert_eq!(poor.post(CHAT, &Caller::question("x")).await.status, 200, "what it uses is little");
+        let refused = poor.post(CHAT, &long).await;
         assert_eq!((refused.status, refused.code()), (429, "rate_limit_exceeded"), "{}", refused.text);
     });
 }

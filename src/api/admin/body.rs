@@ -73,7 +73,7 @@ impl Body {
     }
 }
 
-/// The body of an action that takes no fields: none at all, or an empty object.
+/// The body of an action that takes no fields: none at all, `null`, or an empty object.
 pub struct NoFields;
 
 impl FromRequest for NoFields {
@@ -86,7 +86,10 @@ impl FromRequest for NoFields {
         struct Nothing {}
         let body = Body::from_request(request, payload);
         Box::pin(async move {
-            let Nothing {} = body.await?.read_or_default()?;
+            let body = body.await?;
+            if body.bytes().trim_ascii() != b"null" {
+                let Nothing {} = body.read_or_default()?;
+            }
             Ok(Self)
         })
     }
