@@ -39,16 +39,16 @@ const QUESTIONS: u64 = 6_000;
 /// alone is looked at.
 ///
 /// # Errors
-/// `StorageUnavailable`, `Internal`: nothing is known of the license then.
+/// `InvalidRequest` for a body of another shape; `StorageUnavailable`, `Internal`: nothing is known of the license then.
 pub async fn validate(request: HttpRequest, gateway: Data<Gateway>, body: Body) -> Result<HttpResponse, Refusal> {
-    match examine(&request, gateway, &body).await {
+    let fields = read(&body)?;
+    match examine(&request, gateway, fields).await {
         Err(refusal) if refusal.row().status < 500 => Ok(answer(StatusCode::OK, &verdict(&Err(refusal)))),
         outcome => Ok(outcome?),
     }
 }
 
-async fn examine(request: &HttpRequest, gateway: Data<Gateway>, body: &Body) -> Result<HttpResponse, Error> {
-    let fields = read(body)?;
+async fn examine(request: &HttpRequest, gateway: Data<Gateway>, fields: MachineFields) -> Result<HttpResponse, Error> {
     let (caller, usable) = guard::examine(request).await?;
     let _pass = pace(&gateway, &caller).await?;
     let (now, seat) = (clock::now(), Seat::of(&gateway, &caller, fields)?);
